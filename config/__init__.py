@@ -1,0 +1,1 @@
+"""Values, no behaviour: settings, resources, and what Celery and gunicorn are given. Imports nothing of ours."""

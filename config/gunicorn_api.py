@@ -1,0 +1,32 @@
+"""gunicorn for the API: `python -m gunicorn -c config/gunicorn_api.py "chatapp.api:create_app()"`.
+
+Every view waits for others (DynamoDB, SQS, Redis), so requests are greenlets. The worker class patches the standard library in
+each worker before the application is imported; nothing of ours that opens sockets is imported here, in the master.
+"""
+
+import sys
+
+from config.settings import SettingsError, load
+
+try:
+    settings = load()
+except SettingsError as error:
+    sys.exit(str(error))
+
+bind = settings.api_bind
+workers = settings.web_workers
+worker_class = "gevent"
+worker_connections = 1_000
+backlog = 2_048
+timeout = 60
+"""Seconds without a sign of life of a worker's event loop (not of a request) before it is replaced."""
+graceful_timeout = 30
+"""Longer than the longest request: `GET /jobs/{id}?wait=` holds for up to 20 s."""
+keepalive = 75
+"""Longer than the 60 s of the usual load balancer, or it finds connections closed under its requests."""
+control_socket_disable = True
+"""It would be made in the home folder."""
+accesslog = None
+errorlog = "-"
+loglevel = settings.log_level.lower()
+proc_name = "chatapp-api"

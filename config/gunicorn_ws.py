@@ -1,0 +1,42 @@
+"""gunicorn for the WebSocket server: `python -m gunicorn -c config/gunicorn_ws.py "ws.app:create_app()"`.
+
+One process: a socket is a greenlet, and all share one Redis connection. For more sockets start more of these on other ports.
+"""
+
+import resource
+import sys
+
+from gunicorn.arbiter import Arbiter
+
+from config.settings import SettingsError, load
+
+try:
+    settings = load()
+except SettingsError as error:
+    sys.exit(str(error))
+
+bind = settings.ws_bind
+workers = 1
+worker_class = "gevent"
+worker_connections = 12_000
+"""10,000 sockets, and room for those that come back before the old ones are noticed to be gone."""
+backlog = 4_096
+timeout = 60
+graceful_timeout = 30
+keepalive = 75
+control_socket_disable = True
+"""It would be made in the home folder."""
+accesslog = None
+errorlog = "-"
+loglevel = settings.log_level.lower()
+proc_name = "chatapp-ws"
+
+
+def on_starting(server: Arbiter) -> None:
+    """Allow as many open files as the system lets us: the usual 1,024 would be the limit of sockets."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = worker_connections + 1_000
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit, _soft), hard))
+    if limit < wanted:
+        server.log.warning("only %d files may be open: fewer than %d sockets will fit", limit, worker_connections)

@@ -1,0 +1,269 @@
+"""Every setting, in one class, validated whole before anything starts.
+
+A setting's variable is its name in capitals, e.g. `LLM_MODEL`; each may also be written with the prefix `CHATAPP_`
+(`CHATAPP_LLM_MODEL`), which wins. A `.env` file in the working directory is read too (`CHATAPP_ENV_FILE` names another,
+an empty value none); real variables win over it.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices, AliasGenerator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+DEV_JWT_SECRET = "chatapp-development-secret-do-not-use-elsewhere"  # noqa: S105  known to everybody, refused in production
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+Seconds = Annotated[float, Field(gt=0)]
+Words = Annotated[tuple[str, ...], NoDecode]
+
+
+class SettingsError(Exception):
+    """The settings are wrong. `problems` has one line for each, all of them at once; no line holds a secret's value."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(["The settings are wrong:", *(f"  - {p}" for p in problems)]))
+        self.problems = problems
+
+
+class Settings(BaseSettings):
+    """The effective settings. Seconds unless a name says otherwise."""
+
+    model_config = SettingsConfigDict(
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        alias_generator=AliasGenerator(validation_alias=lambda name: AliasChoices(f"CHATAPP_{name.upper()}", name.upper())),
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+    env: Literal["development", "test", "production"] = Field(
+        "development", validation_alias="CHATAPP_ENV", description="`production` refuses what is only safe on a laptop"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe level that is logged")
+
+    # AWS
+    aws_region: str = Field("us-east-1", description="region of the queues and tables")
+    aws_endpoint_url: str | None = Field(None, description="an emulator's address; unset for AWS itself")
+    sqs_queue_url_prefix: str = Field(
+        "http://127.0.0.1:4566/000000000000/chatapp-",
+        description="what stands before `chat` in the queue's URL, e.g. `https://sqs.eu-west-1.amazonaws.com/<account>/chatapp-`",
+    )
+    dynamodb_table_prefix: str = Field(
+        "chatapp-", pattern=r"^[A-Za-z0-9_.-]*$", description="what stands before the names of the tables"
+    )
+
+    # Redis
+    redis_url: SecretStr | None = Field(None, description="`redis://` or `rediss://`; instead of the three below")
+    redis_host: str = Field("127.0.0.1", description="Redis host, when REDIS_URL is not set")
+    redis_port: int = Field(6379, ge=1, le=65535, description="Redis port, when REDIS_URL is not set")
+    redis_password: SecretStr | None = Field(None, description="Redis password, when REDIS_URL is not set")
+
+    # Authentication
+    jwt_secret: SecretStr | None = Field(
+        None, description="shared secret for HS256 (32 bytes or more); not together with JWT_JWKS_URL"
+    )
+    jwt_jwks_url: str | None = Field(None, description="key set of an identity provider (RS256, ES256)")
+    jwt_issuer: str | None = Field(None, description="`iss` that a token must have, when set")
+    jwt_audience: str | None = Field(None, description="`aud` that a token must have, when set")
+
+    # HTTP and WebSocket
+    api_bind: str = Field("127.0.0.1:8000", description="host:port of the API")
+    ws_bind: str = Field("127.0.0.1:8001", description="host:port of the WebSocket server")
+    public_ws_url: str = Field("ws://127.0.0.1:8001/ws", description="the WebSocket's address as clients see it")
+    cors_origins: Words = Field(
+        (),
+        description="origins that may call from a browser, by commas; unset in development: any port of this machine",
+    )
+    web_workers: int = Field(1, ge=1, description="gunicorn worker processes of the API")
+    max_body_bytes: int = Field(262_144, ge=1024, description="largest request body")
+    max_message_chars: int = Field(32_000, ge=1, le=64_000, description="longest message")
+    rate_limit_requests: int = Field(
+        120, ge=0, description="requests a user may send per RATE_LIMIT_SECONDS; 0 switches the limit off"
+    )
+    rate_limit_seconds: Seconds = Field(60, description="the window of the rate limit")
+    ws_ping_seconds: Seconds = Field(25, description="time between pings")
+    ws_max_payload: int = Field(65_536, ge=1024, description="largest WebSocket frame from a client, bytes")
+    ws_auth_seconds: Seconds = Field(5, description="time a socket has to authenticate")
+    ws_send_queue: int = Field(1_000, ge=10, description="events that wait for one slow reader before its socket is closed")
+
+    # Models
+    openai_api_key: SecretStr | None = Field(None, description="key of OpenAI or of any OpenAI-compatible provider")
+    openai_base_url: str = Field("https://api.openai.com/v1", description="address of any OpenAI-compatible API")
+    llm_model: str = Field("gpt-5-mini", min_length=1, description="the model used when a request names none")
+    llm_models: Words = Field((), description="models that a request may name, separated by commas; LLM_MODEL is always one")
+    llm_connect_seconds: Seconds = Field(5, description="time to connect to the provider")
+    llm_read_seconds: Seconds = Field(60, description="longest silence of the provider's stream")
+    max_output_tokens: int = Field(
+        4_096, ge=1, description="limit for answers when a request names none, and the most it may name"
+    )
+    history_turns: int = Field(40, ge=0, le=45, description="earlier turns the model is shown at most")
+    history_tokens: int = Field(
+        12_000, ge=0, description="tokens of history the model is shown at most (estimated at 4 bytes a token)"
+    )
+
+    # Turns
+    max_open_turns: int = Field(100, ge=1, le=1_000, description="open turns of a session before a 429")
+    queue_deadline_seconds: Seconds = Field(3_600, description="a turn that has not started by then fails as `expired`")
+    attempt_deadline_seconds: Seconds = Field(600, description="longest run of one attempt")
+    lease_seconds: Seconds = Field(20, description="an attempt's right to run, renewed while it lives")
+    lease_renew_seconds: Seconds = Field(8, description="time between renewals")
+    max_crashes: int = Field(5, ge=1, description="lapsed leases before a turn fails")
+    relay_seconds: Seconds = Field(3, description="time between two looks of the relay")
+    relay_first_look_seconds: Seconds = Field(20, description="how long a new turn is left to its own message")
+    session_hours: float = Field(24, gt=0, description="life of a session after its last use")
+    turn_days: float = Field(7, gt=0, description="how long turns are kept")
+
+    @field_validator("cors_origins", "llm_models", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(w.strip() for w in value.split(",") if w.strip()) if isinstance(value, str) else value
+
+    @field_validator("aws_endpoint_url", "sqs_queue_url_prefix", "jwt_jwks_url", "openai_base_url")
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+            raise ValueError("must be an http:// or https:// address")
+        return value
+
+    @field_validator("public_ws_url")
+    @classmethod
+    def _ws_url(cls, value: str) -> str:
+        if urlsplit(value).scheme not in ("ws", "wss") or not urlsplit(value).hostname:
+            raise ValueError("must be a ws:// or wss:// address")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            parts = urlsplit(origin)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query or parts.username:
+                raise ValueError(f"{origin!r} is not an origin: write scheme://host[:port], without a path, and no *")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        problems = list(_contradictions(self))
+        if self.env == "production":
+            problems += _unsafe_in_production(self)
+        if problems:
+            raise SettingsError(problems)
+        return self
+
+    @property
+    def signing_secret(self) -> str | None:
+        """The HS256 secret, or None when tokens are checked by a key set."""
+        if self.jwt_jwks_url:
+            return None
+        return self.jwt_secret.get_secret_value() if self.jwt_secret else DEV_JWT_SECRET
+
+    @property
+    def redis_address(self) -> str:
+        """The Redis URL. Holds the password: never log it."""
+        if self.redis_url:
+            return self.redis_url.get_secret_value()
+        return f"redis://{self.redis_host}:{self.redis_port}/0"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that a request may name."""
+        return tuple(dict.fromkeys((self.llm_model, *self.llm_models)))
+
+    def queue_url(self, name: str) -> str:
+        """Say the URL of a queue, by its name without the prefix."""
+        return self.sqs_queue_url_prefix + name
+
+    def table_name(self, name: str) -> str:
+        """Say a table's full name."""
+        return self.dynamodb_table_prefix + name
+
+
+def _contradictions(s: Settings) -> list[str]:
+    problems = []
+    if s.jwt_secret and s.jwt_jwks_url:
+        problems.append("JWT_SECRET and JWT_JWKS_URL are both set: choose one, so that no key can serve two algorithms")
+    if s.jwt_secret and len(s.jwt_secret.get_secret_value().encode()) < 32:
+        problems.append("JWT_SECRET is too short: HS256 needs 32 bytes or more")
+    if s.lease_seconds < 2 * s.lease_renew_seconds:
+        problems.append("LEASE_RENEW_SECONDS must be at most half of LEASE_SECONDS, or one late renewal loses the turn")
+    if s.max_message_chars > s.max_body_bytes:
+        problems.append("MAX_BODY_BYTES must be at least MAX_MESSAGE_CHARS")
+    return problems
+
+
+def _unsafe_in_production(s: Settings) -> list[str]:
+    problems = []
+    if not s.jwt_jwks_url and (not s.jwt_secret or s.jwt_secret.get_secret_value() == DEV_JWT_SECRET):
+        problems.append("JWT_SECRET or JWT_JWKS_URL must be set in production: the built-in secret is known to everybody")
+    if s.jwt_jwks_url and not s.jwt_jwks_url.startswith("https://"):
+        problems.append("JWT_JWKS_URL must be https in production")
+    if s.aws_endpoint_url and urlsplit(s.aws_endpoint_url).hostname in LOOPBACK:
+        problems.append("AWS_ENDPOINT_URL points at an emulator on this machine: unset it in production")
+    if not s.sqs_queue_url_prefix.startswith("https://"):
+        problems.append("SQS_QUEUE_URL_PREFIX must be the https address of your queues in production")
+    if not s.openai_base_url.startswith("https://") and urlsplit(s.openai_base_url).hostname in LOOPBACK:
+        problems.append("OPENAI_BASE_URL points at this machine: name the provider's https address in production")
+    if not s.openai_api_key:
+        problems.append("OPENAI_API_KEY must be set in production")
+    if not s.public_ws_url.startswith("wss://"):
+        problems.append("PUBLIC_WS_URL must be wss in production")
+    if s.log_level == "DEBUG":
+        problems.append("LOG_LEVEL must not be DEBUG in production")
+    return problems
+
+
+def variables() -> dict[str, str]:
+    """Name every setting's variable, with its description: what README's table and `.env.example` are checked against."""
+    return {variable_of(name): field.description or "" for name, field in Settings.model_fields.items()}
+
+
+def variable_of(name: str) -> str:
+    """Say the variable of a field."""
+    return "CHATAPP_ENV" if name == "env" else name.upper()
+
+
+def load() -> Settings:
+    """Read and check the settings.
+
+    Raises: SettingsError, with every problem at once.
+    """
+    env_file = os.environ.get("CHATAPP_ENV_FILE", ".env") or None
+    problems = _unknown({**(dotenv_values(env_file) if env_file else {}), **os.environ})
+    settings = None
+    try:
+        settings = Settings(_env_file=env_file)
+    except SettingsError as error:
+        problems += error.problems
+    except ValidationError as error:
+        wrong = {str(e["loc"][0]).lower().removeprefix("chatapp_"): e["msg"] for e in error.errors()}
+        problems += [f"{variable_of(name)}: {message.removeprefix('Value error, ')}" for name, message in wrong.items()]
+        # Once more with the defaults in the place of what is wrong, to learn what else does not fit together.
+        try:
+            Settings(_env_file=env_file, **{name: Settings.model_fields[name].get_default() for name in wrong})
+        except SettingsError as other:
+            problems += other.problems
+    if settings is None or problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _unknown(given: Mapping[str, str | None]) -> list[str]:
+    known = {f"CHATAPP_{name.upper()}" for name in Settings.model_fields} | {"CHATAPP_ENV_FILE"}
+    problems = []
+    for variable in sorted(v for v in map(str.upper, given) if v.startswith("CHATAPP_") and v not in known):
+        near = difflib.get_close_matches(variable, known, n=1)
+        problems.append(f"{variable} is not a setting" + (f": did you mean {near[0]}?" if near else ""))
+    return problems
