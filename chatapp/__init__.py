@@ -1,0 +1,1 @@
+"""chatapp: an asynchronous chat backend for language models."""

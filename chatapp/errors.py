@@ -1,0 +1,258 @@
+"""Every error of the product, in one tree.
+
+ChatappError
+ |- Refused                  the caller must change something (4xx)
+ |   |- InvalidRequest          422, with `errors` naming the fields; `Malformed` (400) when the body cannot be read at all
+ |   |- Unauthenticated         401
+ |   |- Forbidden               403
+ |   |- NotFound                404, also for what belongs to somebody else
+ |   |- SessionBusy             409, `on_busy: reject`
+ |   |- IdempotencyMismatch     422, same key with another payload
+ |   |- TooLarge                413
+ |   |- UnsupportedMedia        415
+ |   '- RateLimited             429; `TooManyOpenTurns` when one session has too much queued
+ |- Unavailable              something of ours is away; the same request may work later (503)
+ |   |- StoreUnavailable        DynamoDB
+ |   |- QueueUnavailable        SQS
+ |   |- LiveUnavailable         Redis
+ |   '- SessionContended        too many writers on one session at this moment
+ |- TurnError                why a turn failed; clients see it in the `error` event and in the job
+ |   |- Expired                 it waited too long to be started
+ |   |- Crashed                 too many of its attempts ended without a word
+ |   |- AttemptTimedOut         the attempt ran too long
+ |   '- ModelError              the model's provider could not or would not answer
+ |       |- ProviderUnavailable     refused, 5xx, timed out, or the stream was cut
+ |       |- ProviderRateLimited     429, with `retry_after`
+ |       |- ProviderMisconfigured   our key, our address or our account is wrong
+ |       |- ModelRequestInvalid     the provider says the request is wrong
+ |       |- ContextTooLong          the history does not fit the model
+ |       '- ContentRefused          the provider's filter refused it
+ '- StopAttempt              this attempt must stop; never shown to a client
+     |- StaleAttempt            somebody else holds or has ended the turn
+     |- CancelRequested         somebody asked for the turn's cancellation
+     '- LogLost                 the turn's log vanished from Redis: re-seed it
+
+Whoever decides on a retry reads `retryable`, never a vendor's type. `code` is part of the public contract (docs/errors.md).
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+
+class ChatappError(Exception):
+    """The root. `detail` is safe to show to the caller: it never holds a secret or another user's data."""
+
+    code: ClassVar[str] = "internal_error"
+    http_status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        errors: Sequence[dict[str, Any]] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.errors = list(errors)
+        self.retry_after = retry_after
+
+
+class Refused(ChatappError):
+    """The caller must change something before it is sent again."""
+
+    http_status = 400
+
+
+class Malformed(Refused):
+    """The body cannot be read as JSON at all."""
+
+    code, title = "malformed_request", "The request cannot be read"
+
+
+class InvalidRequest(Refused):
+    """The request was read, but a field is missing, unknown or wrong."""
+
+    code, http_status, title = "invalid_request", 422, "The request is not valid"
+
+
+class Unauthenticated(Refused):
+    """No token, or one that cannot be trusted."""
+
+    code, http_status, title = "unauthenticated", 401, "Authentication is needed"
+
+
+class Forbidden(Refused):
+    """The caller is known and may not do this."""
+
+    code, http_status, title = "forbidden", 403, "Not allowed"
+
+
+class NotFound(Refused):
+    """There is no such thing, or it is not yours: the two are never told apart."""
+
+    code, http_status, title = "not_found", 404, "Not found"
+
+
+class MethodNotAllowed(Refused):
+    """The resource exists, the method does not."""
+
+    code, http_status, title = "method_not_allowed", 405, "Method not allowed"
+
+
+class SessionBusy(Refused):
+    """`on_busy: reject` and the session has an open turn."""
+
+    code, http_status, retryable, title = "session_busy", 409, True, "The session is busy"
+
+
+class IdempotencyMismatch(Refused):
+    """The Idempotency-Key was used before with another payload."""
+
+    code, http_status, title = "idempotency_mismatch", 422, "The key was used with another payload"
+
+
+class TooLarge(Refused):
+    """The body is over the limit."""
+
+    code, http_status, title = "too_large", 413, "The request is too large"
+
+
+class UnsupportedMedia(Refused):
+    """The body is not application/json."""
+
+    code, http_status, title = "unsupported_media_type", 415, "Only application/json is understood"
+
+
+class RateLimited(Refused):
+    """The user sent more than the limit allows; `retry_after` says when to come back."""
+
+    code, http_status, retryable, title = "rate_limited", 429, True, "Too many requests"
+
+
+class TooManyOpenTurns(RateLimited):
+    """The session has MAX_OPEN_TURNS open turns."""
+
+    code, title = "too_many_open_turns", "Too many open turns in this session"
+
+
+class Unavailable(ChatappError):
+    """Something of ours is away; the same request may work later."""
+
+    code, http_status, retryable, title = "unavailable", 503, True, "Not available right now"
+
+
+class StoreUnavailable(Unavailable):
+    """DynamoDB did not answer, or refused for load."""
+
+    code, title = "store_unavailable", "The store is not available"
+
+
+class QueueUnavailable(Unavailable):
+    """SQS did not take the message."""
+
+    code, title = "queue_unavailable", "The queue is not available"
+
+
+class LiveUnavailable(Unavailable):
+    """Redis did not answer."""
+
+    code, title = "live_unavailable", "The live layer is not available"
+
+
+class SessionContended(Unavailable):
+    """Too many writers on one session: none of the tries got a number in time."""
+
+    code, title = "session_contended", "The session is contended"
+
+
+class TurnError(ChatappError):
+    """Why a turn failed."""
+
+    code, title = "turn_failed", "The turn failed"
+
+
+class Expired(TurnError):
+    """The turn waited longer than QUEUE_DEADLINE_SECONDS."""
+
+    code, http_status, retryable, title = "expired", 504, True, "The turn waited too long to be started"
+
+
+class Crashed(TurnError):
+    """MAX_CRASHES attempts of the turn ended without a word: their leases lapsed."""
+
+    code, title = "crashed", "Too many attempts of the turn were interrupted"
+
+
+class AttemptTimedOut(TurnError):
+    """The attempt ran longer than ATTEMPT_DEADLINE_SECONDS."""
+
+    code, http_status, retryable, title = "attempt_timed_out", 504, True, "The answer took too long"
+
+
+class ModelError(TurnError):
+    """The model's provider could not or would not answer."""
+
+    code, http_status, title = "provider_error", 502, "The model could not answer"
+
+
+class ProviderUnavailable(ModelError):
+    """Refused, 5xx, timed out, or a stream that ended without a finish reason."""
+
+    code, http_status, retryable, title = "provider_unavailable", 503, True, "The model is not available"
+
+
+class ProviderRateLimited(ModelError):
+    """The provider says slow down; `retry_after` is its word in seconds, if it gave one."""
+
+    code, http_status, retryable, title = "provider_rate_limited", 503, True, "The model is rate limited"
+
+
+class ProviderMisconfigured(ModelError):
+    """The provider refused our key, address, model name or account: an operator must act."""
+
+    code, title = "provider_misconfigured", "The model is not configured correctly"
+
+
+class ModelRequestInvalid(ModelError):
+    """The provider says that the request itself is wrong."""
+
+    code, http_status, title = "model_request_invalid", 422, "The model refused the request"
+
+
+class ContextTooLong(ModelRequestInvalid):
+    """Input and history do not fit the model's context."""
+
+    code, title = "context_too_long", "The conversation is too long for the model"
+
+
+class ContentRefused(ModelError):
+    """The provider's content filter refused it."""
+
+    code, http_status, title = "content_refused", 422, "The model refused the content"
+
+
+class StopAttempt(ChatappError):
+    """This attempt must stop. Never shown to a client."""
+
+    code = "stop_attempt"
+
+
+class StaleAttempt(StopAttempt):
+    """Somebody else holds the turn or has ended it: the lease is refused or has run out, or Redis refused an event."""
+
+    code = "stale_attempt"
+
+
+class CancelRequested(StopAttempt):
+    """Somebody asked for the turn's cancellation."""
+
+    code = "cancel_requested"
+
+
+class LogLost(StopAttempt):
+    """The turn's log is gone from Redis while the turn runs (Redis restarted): re-seed it, if the lease still holds."""
+
+    code = "log_lost"

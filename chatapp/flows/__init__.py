@@ -1,0 +1,1 @@
+"""Use cases. No vendor is imported here."""

@@ -1,0 +1,84 @@
+"""The one place where a turn ends: store the end, publish it, wake the new head. Used by worker, cancel and relay."""
+
+import logging
+import random
+import secrets
+from collections.abc import Mapping
+from time import sleep
+from typing import Any
+
+from chatapp.errors import QueueUnavailable, StoreUnavailable, Unavailable
+from chatapp.model import Ending, EventId, JobId, Status, Turn
+from chatapp.ports import Clock, EventLog, Sessions, TurnLog, Turns, WakeUps
+
+log = logging.getLogger(__name__)
+
+
+class Endings:
+    """Ends turns."""
+
+    def __init__(self, *, turns: Turns, sessions: Sessions, events: EventLog, wakeups: WakeUps, clock: Clock) -> None:
+        self._turns = turns
+        self._sessions = sessions
+        self._events = events
+        self._wakeups = wakeups
+        self._clock = clock
+
+    def by_holder(self, turn: Turn, turn_log: TurnLog, status: Status, *, seconds: float, **fields: Any) -> Turn | None:
+        """End a turn for the attempt that runs it. `seconds`: how long to try, which is what is left of the lease.
+
+        Returns: the ended turn, or None when somebody else was first. Raises: StoreUnavailable.
+        """
+        end_id = turn_log.settle()
+        ending = Ending(status=status, end_id=end_id, at=self._clock.now(), by=turn.claim_id or "", holder=True, **fields)
+        ended = self._store(turn, ending, seconds)
+        if ended is None:
+            turn_log.abandon()
+            return None
+        turn_log.finish(ended)
+        self.wake_head(turn.session_id)
+        return ended
+
+    def by_other(self, turn: Turn, status: Status, *, error: Mapping[str, Any] | None = None, seconds: float = 3) -> Turn | None:
+        """End a turn that nobody runs, or that somebody else does: the end raises `attempt`, so the old worker is fenced.
+
+        Returns: the ended turn, or None when it is no longer as `turn` says. Raises: StoreUnavailable.
+        """
+        end_id = EventId(turn.attempt + 1, 0)
+        by = secrets.token_hex(8)
+        ended = self._store(
+            turn, Ending(status=status, end_id=end_id, at=self._clock.now(), by=by, holder=False, error=error), seconds
+        )
+        if ended is not None:
+            self._events.publish_end(ended)
+            self.wake_head(turn.session_id)
+        return ended
+
+    def again(self, turn: Turn) -> None:
+        """Do once more what follows the end of a turn: a crash may have left it undone."""
+        self._events.publish_end(turn)
+        self.wake_head(turn.session_id)
+
+    def wake_head(self, session_id: str) -> None:
+        """Wake the session's head, if it has one. A send that fails is left to the relay."""
+        session = self._sessions.get(session_id)
+        if session is None or session.head is None:
+            return
+        job_id = JobId(session_id, session.head)
+        try:
+            self._wakeups.send(job_id, user_id=session.user_id)
+        except QueueUnavailable as error:
+            log.warning("the wake-up of %s was not sent, the relay will send it: %s", job_id, error)
+            self._turns.wake_now(job_id, self._clock.now())
+
+    def _store(self, turn: Turn, ending: Ending, seconds: float) -> Turn | None:
+        give_up = self._clock.monotonic() + seconds
+        while True:
+            try:
+                won, now = self._turns.end(turn, ending)
+            except Unavailable as error:
+                if self._clock.monotonic() >= give_up:
+                    raise StoreUnavailable(f"the end of {turn.job_id} could not be stored") from error
+                sleep(random.uniform(0.005, 0.05))  # noqa: S311  spreads the writers, guards nothing
+            else:
+                return now if won else None

@@ -1,0 +1,39 @@
+"""What the model is told of the conversation so far. Pure."""
+
+from collections.abc import Sequence
+
+from chatapp.model import Message, Status, Turn, text_of
+
+BYTES_PER_TOKEN = 4
+"""A rough measure, good enough to bound a prompt: no tokenizer of one vendor shapes it."""
+
+
+def estimate_tokens(text: str) -> int:
+    """Estimate the tokens of a text."""
+    return -(-len(text.encode()) // BYTES_PER_TOKEN)
+
+
+def messages_of(turn: Turn) -> tuple[Message, ...]:
+    """Say what an ended turn adds to the history: nothing if it failed, or was cancelled before it said anything."""
+    if turn.status is Status.COMPLETED or (turn.status is Status.CANCELLED and turn.answer):
+        return Message("user", text_of(turn.input)), Message("assistant", turn.answer or "")
+    return ()
+
+
+def history_of(turns: Sequence[Turn]) -> tuple[Message, ...]:
+    """Join earlier turns, in order; one that a later turn took up again (`retry_of`) is skipped."""
+    superseded = {t.retry_of for t in turns}
+    return tuple(m for t in turns if t.number not in superseded for m in messages_of(t))
+
+
+def trim(messages: Sequence[Message], tokens: int) -> tuple[Message, ...]:
+    """Keep the latest exchanges that fit into `tokens`, beginning with a user's message."""
+    kept, left = [], tokens
+    for message in reversed(messages):
+        left -= estimate_tokens(message.text)
+        if left < 0:
+            break
+        kept.append(message)
+    while kept and kept[-1].role != "user":
+        kept.pop()
+    return tuple(reversed(kept))

@@ -1,0 +1,210 @@
+"""Hop 2 of 8: the turn is written, with its number and the idempotency record, in one transaction. From here on it is kept.
+
+The wake-up that follows may fail: the turn is accepted all the same, and the relay sends what was not sent.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from time import sleep
+from weakref import WeakValueDictionary
+
+from chatapp.errors import (
+    IdempotencyMismatch,
+    NotFound,
+    QueueUnavailable,
+    SessionBusy,
+    SessionContended,
+    StoreUnavailable,
+    TooManyOpenTurns,
+)
+from chatapp.model import IdempotencyRecord, JobId, ModelOptions, Part, Session, Status, Turn, text_of
+from chatapp.ports import Clock, Known, Raced, Sessions, Turns, WakeUps
+
+log = logging.getLogger(__name__)
+
+GIVE_UP_SECONDS = 3.0
+"""How long a submit tries to get a number in a session that many write to."""
+
+IDEMPOTENCY_MS = 24 * 3_600_000
+TITLE_CHARS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A request's Idempotency-Key, hashed with its user and route, and a fingerprint of its payload."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A message to be answered."""
+
+    user_id: str
+    input: tuple[Part, ...]
+    options: ModelOptions
+    session_id: str | None = None
+    flow: str = "chat"
+    on_busy: str = "enqueue"
+    restart: str = "reset"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    traceparent: str | None = None
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The turn was kept, now or (`replayed`) by an earlier request with the same key. `position` counts the turns before it."""
+
+    job_id: JobId
+    status: Status
+    position: int
+    created_at: int
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitLimits:
+    """Bounds and lifetimes, in milliseconds."""
+
+    max_open_turns: int
+    session_life_ms: int
+    turn_life_ms: int
+    first_look_ms: int
+
+
+class _Door:
+    """Lets one submit at a time into a session, within this process: contention is left to happen between processes."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+class Submit:
+    """Accepts messages."""
+
+    def __init__(self, *, turns: Turns, sessions: Sessions, wakeups: WakeUps, clock: Clock, limits: SubmitLimits) -> None:
+        self._turns = turns
+        self._sessions = sessions
+        self._wakeups = wakeups
+        self._clock = clock
+        self._limits = limits
+        self._doors: WeakValueDictionary[str, _Door] = WeakValueDictionary()
+
+    def __call__(self, submission: Submission) -> Accepted:
+        """Keep the message as a turn, and wake a worker.
+
+        Raises: NotFound (the session is unknown, another's, or over), SessionBusy, TooManyOpenTurns, IdempotencyMismatch,
+        SessionContended, StoreUnavailable.
+        """
+        if submission.session_id is None:
+            accepted = self._write(submission, None)
+        else:
+            with self._door(submission.session_id):
+                accepted = self._write(submission, self._sessions.get(submission.session_id))
+        if not accepted.replayed:
+            self._wake(accepted.job_id, submission)
+        return accepted
+
+    @contextmanager
+    def _door(self, session_id: str) -> Iterator[None]:
+        door = self._doors.setdefault(session_id, _Door())
+        if not door.lock.acquire(timeout=GIVE_UP_SECONDS):
+            raise SessionContended(retry_after=1)
+        try:
+            yield
+        finally:
+            door.lock.release()
+
+    def _write(self, submission: Submission, found: Session | None) -> Accepted:
+        give_up = self._clock.monotonic() + GIVE_UP_SECONDS
+        while True:
+            now = self._clock.now()
+            try:
+                session = self._session(submission, found, now)
+            except (NotFound, SessionBusy, TooManyOpenTurns):
+                # What was accepted once is answered the same, whatever became of the session since.
+                if submission.idempotency and (record := self._turns.record(submission.idempotency.key)):
+                    return _replay(submission.idempotency, record)
+                raise
+            turn = self._turn(submission, session, now)
+            position = session.position(turn.number)
+            record = _record(submission.idempotency, turn, position)
+            exclusive = submission.on_busy == "reject"
+            outcome = self._turns.add(turn, session, new=submission.session_id is None, exclusive=exclusive, record=record)
+            if outcome is None:
+                return Accepted(turn.job_id, turn.status, position, now)
+            if isinstance(outcome, Known) and submission.idempotency:
+                return _replay(submission.idempotency, outcome.record)
+            if self._clock.monotonic() > give_up:
+                raise SessionContended(retry_after=1)
+            if isinstance(outcome, Raced) and outcome.session:
+                found = outcome.session
+            sleep(random.uniform(0.001, 0.02))  # noqa: S311  spreads the writers, guards nothing
+
+    def _session(self, submission: Submission, found: Session | None, now: int) -> Session:
+        """Say how the session is to be before this turn is in it."""
+        alive_until, title = now + self._limits.session_life_ms, _title(submission.input)
+        if submission.session_id is None:
+            return Session.begin(
+                user_id=submission.user_id, flow=submission.flow, now=now, life_ms=self._limits.session_life_ms, title=title
+            )
+        if found is None or found.user_id != submission.user_id or not found.alive(now):
+            raise NotFound("There is no such session")
+        if submission.on_busy == "reject" and found.open_turns:
+            raise SessionBusy(f"The session has {len(found.open_turns)} open turns", retry_after=1)
+        if len(found.open_turns) >= self._limits.max_open_turns:
+            raise TooManyOpenTurns(
+                f"The session has {len(found.open_turns)} open turns; wait until some have ended", retry_after=5
+            )
+        return replace(found, expires_at=alive_until, title=found.title or title)
+
+    def _turn(self, submission: Submission, session: Session, now: int) -> Turn:
+        return Turn(
+            session_id=session.id,
+            number=session.turn_count + 1,
+            user_id=submission.user_id,
+            flow=submission.flow,
+            input=submission.input,
+            options=submission.options,
+            created_at=now,
+            expires_at=now + self._limits.turn_life_ms,
+            wake_at=now + self._limits.first_look_ms,
+            restart=submission.restart,
+            metadata=submission.metadata,
+            traceparent=submission.traceparent,
+        )
+
+    def _wake(self, job_id: JobId, submission: Submission) -> None:
+        try:
+            self._wakeups.send(job_id, user_id=submission.user_id, traceparent=submission.traceparent)
+        except QueueUnavailable as error:
+            log.warning("the wake-up of %s was not sent, the relay will send it: %s", job_id, error)
+            try:
+                self._turns.wake_now(job_id, self._clock.now())
+            except StoreUnavailable as other:
+                # The relay looks at the turn anyway, at the time that was stored with it.
+                log.warning("the relay could not be told of %s: %s", job_id, other)
+
+
+def _title(parts: tuple[Part, ...]) -> str | None:
+    words = " ".join(text_of(parts).split())
+    return (words[: TITLE_CHARS - 1] + "…" if len(words) > TITLE_CHARS else words) or None
+
+
+def _record(idempotency: Idempotency | None, turn: Turn, position: int) -> IdempotencyRecord | None:
+    if idempotency is None:
+        return None
+    expires_at = turn.created_at + IDEMPOTENCY_MS
+    return IdempotencyRecord(idempotency.key, idempotency.fingerprint, turn.job_id, position, turn.created_at, expires_at)
+
+
+def _replay(idempotency: Idempotency, record: IdempotencyRecord) -> Accepted:
+    if record.fingerprint != idempotency.fingerprint:
+        raise IdempotencyMismatch("This Idempotency-Key was used with another payload; take a new key for a new message")
+    return Accepted(record.job_id, Status.QUEUED, record.position, record.created_at, replayed=True)

@@ -1,0 +1,230 @@
+"""Hop 5 of 8: a worker looks at a turn, claims it if it may, runs its flow and ends it.
+
+A message only says "look at this turn"; what happens is decided by the turn and its session alone:
+
+    received turn is           then
+    ended                      publish its end again, wake the head, ack
+    running, lease alive       ack: its attempt, or the relay, will see to it
+    not the head               ack: whoever ends the head wakes the next
+    head, due in the future    hide the message until then
+    head, queued and due, or   claim, run, end
+      running, lease lapsed
+"""
+
+import logging
+import secrets
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+
+from chatapp.errors import (
+    AttemptTimedOut,
+    CancelRequested,
+    ChatappError,
+    Crashed,
+    Expired,
+    LogLost,
+    ProviderUnavailable,
+    StaleAttempt,
+    StoreUnavailable,
+    TurnError,
+)
+from chatapp.flows.ending import Endings
+from chatapp.flows.history import estimate_tokens, history_of, messages_of, trim
+from chatapp.flows.lease import Lease, Leases
+from chatapp.flows.port import Asked, Flow
+from chatapp.model import Finish, FinishReason, JobId, Message, ReasoningDelta, Session, Status, TextDelta, Turn, Usage, text_of
+from chatapp.payloads import RESET, STARTED
+from chatapp.ports import LLM, Clock, Context, EventLog, Sessions, TurnLog, Turns
+
+log = logging.getLogger(__name__)
+
+MAX_ANSWER_BYTES = 256 * 1024
+"""Longer answers are cut, as if the model had reached its own limit: an item holds 400 KB."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnLimits:
+    """Bounds of a turn's run."""
+
+    lease_seconds: float
+    attempt_seconds: float
+    queue_seconds: float
+    max_crashes: int
+    history_turns: int
+    history_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class HideUntil:
+    """The message is to be hidden until the turn is due: `seconds` from now."""
+
+    seconds: float
+
+
+class Answer:
+    """Answers turns. Called with a job id; the caller acks the message when it returns None."""
+
+    def __init__(
+        self,
+        *,
+        turns: Turns,
+        sessions: Sessions,
+        events: EventLog,
+        context: Context,
+        leases: Leases,
+        endings: Endings,
+        flows: Mapping[str, Flow],
+        llm: LLM,
+        clock: Clock,
+        limits: TurnLimits,
+    ) -> None:
+        self._turns = turns
+        self._sessions = sessions
+        self._events = events
+        self._context = context
+        self._leases = leases
+        self._endings = endings
+        self._flows = flows
+        self._llm = llm
+        self._clock = clock
+        self._limits = limits
+
+    def __call__(self, job_id: JobId) -> HideUntil | None:
+        """Look at a turn and do what there is to do.
+
+        Returns: None when the message has served its purpose. Raises: StoreUnavailable, and then the message must not be acked.
+        """
+        session, history = self._load(job_id)
+        if session is None or job_id.turn > session.turn_count:
+            log.error("%s is unknown: its message is dropped", job_id)
+            return None
+        if job_id.turn not in session.open_turns:
+            self._ended(job_id)
+            return None
+        if session.head != job_id.turn:
+            return None
+        return self._claim(job_id, session, history)
+
+    def _load(self, job_id: JobId) -> tuple[Session | None, tuple[Message, ...]]:
+        before = job_id.turn - 1
+        cached = self._context.get(job_id.session_id) if before else (0, ())
+        if cached is not None and cached[0] == before:
+            return self._sessions.load(job_id.session_id, ())[0], cached[1]
+        first = max(1, job_id.turn - self._limits.history_turns)
+        session, turns = self._sessions.load(job_id.session_id, range(first, job_id.turn))
+        return session, trim(history_of(turns), self._limits.history_tokens)
+
+    def _ended(self, job_id: JobId) -> None:
+        turn = self._turns.get(job_id)
+        if turn is not None and turn.status.ended:
+            self._endings.again(turn)
+
+    def _claim(self, job_id: JobId, session: Session, history: tuple[Message, ...]) -> HideUntil | None:
+        now, taken_at = self._clock.now(), self._clock.monotonic()
+        lease_end = now + round(self._limits.lease_seconds * 1000)
+        claimed, turn = self._turns.claim(job_id, claim_id=secrets.token_hex(8), now=now, lease_end=lease_end)
+        if turn is None:
+            log.error("%s is open in its session and has no item", job_id)
+        elif claimed:
+            with self._leases.holding(turn, taken_at) as lease:
+                self._attempt(turn, session, history, lease)
+        elif turn.status.ended:
+            self._endings.again(turn)
+        elif turn.cancel_requested:
+            self._endings.by_other(turn, Status.CANCELLED)
+        elif turn.status is Status.QUEUED and turn.due > now:
+            return HideUntil((turn.due - now) / 1000)
+        return None
+
+    def _attempt(self, turn: Turn, session: Session, history: tuple[Message, ...], lease: Lease) -> None:
+        turn_log = self._events.open(turn)
+        try:
+            self._refuse_late(turn, session)
+            self._run(turn, session, history, lease, turn_log)
+        except StaleAttempt as stale:
+            log.warning("attempt %d of %s stops: %s", turn.attempt, turn.job_id, stale.detail)
+            turn_log.abandon()
+        except CancelRequested:
+            partial = {"answer": turn_log.text or None, "usage": _estimate(history, turn, turn_log.text)}
+            self._endings.by_holder(turn, turn_log, Status.CANCELLED, seconds=lease.left, **partial)
+        except TurnError as error:
+            log.warning("attempt %d of %s failed: %s", turn.attempt, turn.job_id, error.code)
+            self._fail(turn, turn_log, error, lease)
+        except StoreUnavailable:
+            turn_log.abandon()
+            raise
+        except Exception:
+            log.exception("attempt %d of %s failed by a fault of ours", turn.attempt, turn.job_id)
+            self._fail(turn, turn_log, TurnError("Something went wrong while the turn was answered"), lease)
+
+    def _refuse_late(self, turn: Turn, session: Session) -> None:
+        if session.deleted_at is not None:
+            raise CancelRequested
+        if turn.crashes >= self._limits.max_crashes:
+            raise Crashed(f"{turn.crashes} attempts ended without a word")
+        if turn.attempt == 1 and self._clock.now() - turn.created_at > self._limits.queue_seconds * 1000:
+            raise Expired("The turn waited too long to be started")
+
+    def _run(self, turn: Turn, session: Session, history: tuple[Message, ...], lease: Lease, turn_log: TurnLog) -> None:
+        """Let the flow answer, and store what it said."""
+        if turn.attempt == 1:
+            turn_log.emit(STARTED, model=turn.options.model)
+        else:
+            turn_log.emit(RESET, model=turn.options.model, reason="interrupted")
+        deadline = self._clock.monotonic() + self._limits.attempt_seconds
+        finish, size = None, 0
+        flow = self._flows[turn.flow]
+        with closing(flow.run(Asked(turn, session, history, self._llm))) as pieces:
+            for piece in pieces:
+                self._check(lease, turn_log, deadline)
+                if isinstance(piece, TextDelta):
+                    size += len(piece.text.encode())
+                    if size > MAX_ANSWER_BYTES:
+                        finish = Finish(FinishReason.LENGTH, turn.options.model, None)
+                        break
+                    turn_log.delta(piece.text)
+                elif isinstance(piece, ReasoningDelta):
+                    turn_log.delta(piece.text, kind="reasoning")
+                elif isinstance(piece, Finish):
+                    finish = piece
+        if finish is None:
+            raise ProviderUnavailable("The answer ended without a reason")
+        self._complete(turn, turn_log, finish, history, lease)
+
+    def _check(self, lease: Lease, turn_log: TurnLog, deadline: float) -> None:
+        """Stop here if the attempt must, before anything more is written or paid for."""
+        lease.check()
+        if lease.cancel_requested:
+            raise CancelRequested
+        if self._clock.monotonic() > deadline:
+            raise AttemptTimedOut
+        try:
+            turn_log.check()
+        except LogLost:
+            # Redis lost its memory. Only who still holds the turn may begin the log anew.
+            self._leases.renew(lease)
+            lease.check()
+            turn_log.reseed()
+
+    def _complete(self, turn: Turn, turn_log: TurnLog, finish: Finish, history: tuple[Message, ...], lease: Lease) -> None:
+        text = turn_log.text
+        usage = finish.usage or _estimate(history, turn, text)
+        answer = {"answer": text, "answer_model": finish.model, "finish_reason": finish.reason.value, "usage": usage}
+        ended = self._endings.by_holder(turn, turn_log, Status.COMPLETED, seconds=lease.left, **answer)
+        if ended is not None:
+            self._remember(ended, history)
+
+    def _fail(self, turn: Turn, turn_log: TurnLog, error: ChatappError, lease: Lease) -> None:
+        # The attempts that follow a retryable failure (`due`, the hidden message, the dead-letter queue) branch off here.
+        told = {"code": error.code, "message": error.detail, "retryable": error.retryable}
+        self._endings.by_holder(turn, turn_log, Status.FAILED, seconds=lease.left, error=told)
+
+    def _remember(self, ended: Turn, history: tuple[Message, ...]) -> None:
+        messages = trim((*history, *messages_of(ended)), self._limits.history_tokens)
+        self._context.put(ended.session_id, ended.number, messages)
+
+
+def _estimate(history: tuple[Message, ...], turn: Turn, answer: str) -> Usage:
+    asked = [turn.options.instructions or "", *(m.text for m in history), text_of(turn.input)]
+    return Usage(sum(map(estimate_tokens, asked)), estimate_tokens(answer), estimated=True)

@@ -1,0 +1,200 @@
+"""What the flows need of the world, where there is more than one implementation."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from chatapp.model import Ending, EventId, IdempotencyRecord, JobId, Message, ModelRequest, Piece, Session, Turn
+
+
+class Clock(Protocol):
+    """Time. Injected, so that tests and drifting machines can be told what it is."""
+
+    def now(self) -> int:
+        """Milliseconds since 1970 UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never jump, for durations within this process."""
+        ...
+
+
+class LLM(Protocol):
+    """A language model behind some provider."""
+
+    def stream(self, request: ModelRequest) -> Generator[Piece, None, None]:
+        """Yield the answer as it is made, a `Finish` last. Closing the generator closes the provider's stream.
+
+        Raises: ModelError, always one of ours.
+        """
+        ...
+
+
+class WakeUps(Protocol):
+    """The queue: it carries `look at this turn` and nothing else."""
+
+    def send(self, job_id: JobId, *, user_id: str, traceparent: str | None = None, delay: int = 0) -> None:
+        """Ask some worker to look at the turn, `delay` seconds from now (0-900).
+
+        Raises: QueueUnavailable.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Raced:
+    """The write found the session changed; `session` is how it stands now, None when the two writes only collided."""
+
+    session: Session | None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The Idempotency-Key was used before."""
+
+    record: IdempotencyRecord
+
+
+class Turns(Protocol):
+    """The truth about turns. Every write is conditional; each raises StoreUnavailable when the store is away."""
+
+    def add(
+        self, turn: Turn, session: Session, *, new: bool, exclusive: bool, record: IdempotencyRecord | None
+    ) -> Raced | Known | None:
+        """Write a queued turn, its number into the session and the idempotency record, in one transaction.
+
+        `session` is as it was before the turn, but for its new title and end of life; `exclusive` asks that no turn be
+        open. Returns: None when it is written, else what stood in the way.
+        """
+        ...
+
+    def record(self, key: str) -> IdempotencyRecord | None:
+        """Read what is kept under an Idempotency-Key."""
+        ...
+
+    def get(self, job_id: JobId) -> Turn | None:
+        """Read a turn, consistently."""
+        ...
+
+    def claim(self, job_id: JobId, *, claim_id: str, now: int, lease_end: int) -> tuple[bool, Turn | None]:
+        """Take the turn: attempt + 1, if it is queued and due or its lease has lapsed, and no cancel was asked for.
+
+        Returns: (True, the turn as claimed), or (False, the turn as it stands; None if there is none).
+        """
+        ...
+
+    def renew(self, turn: Turn, *, lease_end: int) -> Turn | None:
+        """Move the lease on. Returns: the turn, or None when this attempt has lost it."""
+        ...
+
+    def end(self, turn: Turn, ending: Ending) -> tuple[bool, Turn | None]:
+        """End the turn and take it out of its session's open turns, in one transaction.
+
+        Returns: (True, the turn as ended), or (False, the turn as it stands), when somebody else was first.
+        """
+        ...
+
+    def postpone(self, job_id: JobId, *, seen: int, wake_at: int) -> Turn | None:
+        """Move the relay's next look from `seen` to `wake_at`. Returns: the turn, None when another relay was first."""
+        ...
+
+    def wake_now(self, job_id: JobId, now: int) -> None:
+        """Let the relay look at once: the turn's message could not be sent."""
+        ...
+
+    def request_cancel(self, turn: Turn) -> None:
+        """Leave word that the turn is to be cancelled, for the attempt that holds it or the next claimer."""
+        ...
+
+    def open_work(self, shard: int, *, now: int, limit: int) -> list[tuple[JobId, int]]:
+        """Read a shard of the index of open work: (job, wake_at) whose time has come. A hint, perhaps stale."""
+        ...
+
+
+class Sessions(Protocol):
+    """The truth about sessions."""
+
+    def get(self, session_id: str) -> Session | None:
+        """Read a session, consistently; also one that is deleted or has expired: the caller looks."""
+        ...
+
+    def load(self, session_id: str, history: Sequence[int]) -> tuple[Session | None, list[Turn]]:
+        """Read a session and, in the same request, earlier turns by number."""
+        ...
+
+
+class Buriable(Protocol):
+    """Sessions that can be deleted."""
+
+    def bury(self, session_id: str, *, user_id: str) -> Session:
+        """Mark a session as deleted. Raises: NotFound."""
+        ...
+
+
+class TurnLog(Protocol):
+    """What one attempt has to say. Writing never raises and never waits."""
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        ...
+
+    def check(self) -> None:
+        """Raise StaleAttempt or LogLost if what was written has been refused."""
+        ...
+
+    def emit(self, kind: str, /, **fields: Any) -> None:
+        """Write an event."""
+        ...
+
+    def delta(self, text: str, kind: str = "text") -> None:
+        """Write a piece of the answer."""
+        ...
+
+    def reseed(self) -> None:
+        """Begin a lost log anew with all the text so far."""
+        ...
+
+    def settle(self, wait: float = ...) -> EventId:
+        """Send what is left. Returns: the id that the terminal event will have."""
+        ...
+
+    def finish(self, ended: Turn, wait: float = ...) -> bool:
+        """Publish the end that was stored."""
+        ...
+
+    def abandon(self) -> None:
+        """Drop what was not sent."""
+        ...
+
+
+class EventLog(Protocol):
+    """The logs of turns. Redis being away never raises here: events are lost then, answers are not."""
+
+    def open(self, turn: Turn) -> TurnLog:
+        """Begin to write the log of a claimed turn."""
+        ...
+
+    def publish_end(self, turn: Turn, wait: float = ...) -> bool:
+        """Publish the end of a turn from its item."""
+        ...
+
+
+class Context(Protocol):
+    """A cache of recent history. Fails open: it may forget at any time."""
+
+    def get(self, session_id: str) -> tuple[int, tuple[Message, ...]] | None:
+        """Read (the last turn it holds, the messages)."""
+        ...
+
+    def put(self, session_id: str, through: int, messages: Sequence[Message]) -> None:
+        """Keep the messages up to and with turn `through`."""
+        ...
+
+
+class Locks(Protocol):
+    """Leases on named things, for the whole fleet."""
+
+    def acquire(self, resource: str, owner: str) -> int | None:
+        """Take or renew a lease. Returns: its fencing token, None while somebody else holds it."""
+        ...
