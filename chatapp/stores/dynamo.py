@@ -1,0 +1,134 @@
+"""The one DynamoDB client, and how our items and expressions are written.
+
+Attribute names are capitalised words (`OpenTurns`), so an expression can be written as plain text: `call` puts the `#`
+before every attribute name, which also keeps clear of DynamoDB's 573 reserved words.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chatapp.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+CONDITION_FAILED = "ConditionalCheckFailed"
+CONFLICT = "TransactionConflict"
+
+_KEYWORDS = frozenset({"SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "IN", "BETWEEN"})
+_NAME = re.compile(r"(?<![:#\w])[A-Z][A-Za-z]*\b")
+
+
+def connect(region: str, endpoint_url: str | None, *, pool: int = 200) -> "DynamoDBClient":
+    """Make the client. Connects on first use; two tries a request, a second to connect."""
+    config = Config(
+        connect_timeout=1,
+        read_timeout=3,
+        tcp_keepalive=True,
+        max_pool_connections=pool,
+        retries={"mode": "standard", "total_max_attempts": 2},
+    )
+    return boto3.client("dynamodb", region_name=region, endpoint_url=endpoint_url, config=config)
+
+
+class _Reader(TypeDeserializer):
+    def _deserialize_n(self, value: str) -> int | float:
+        return int(value) if value.lstrip("-").isdigit() else float(value)
+
+
+_read = _Reader().deserialize
+_write = TypeSerializer().serialize
+
+
+def to_item(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a mapping as a DynamoDB item. What is None, or an empty set, is left out."""
+    return {
+        name: _write(Decimal(str(value)) if isinstance(value, float) else value)
+        for name, value in values.items()
+        if value is not None and value != frozenset()
+    }
+
+
+def from_item(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a DynamoDB item; numbers become int, or float where they have a fraction."""
+    return {name: _read(value) for name, value in item.items()}
+
+
+def call(
+    table: str,
+    *,
+    key: Mapping[str, Any] | None = None,
+    item: Mapping[str, Any] | None = None,
+    values: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Write the arguments of a DynamoDB call.
+
+    `values` are written without their colons; `more` is passed on, its expressions (`UpdateExpression`,
+    `ConditionExpression`...) in plain attribute names.
+    """
+    names: dict[str, str] = {}
+
+    def alias(match: re.Match[str]) -> str:
+        word = match[0]
+        if word in _KEYWORDS:
+            return word
+        names[f"#{word}"] = word
+        return f"#{word}"
+
+    out: dict[str, Any] = {"TableName": table}
+    if key is not None:
+        out["Key"] = to_item(key)
+    if item is not None:
+        out["Item"] = to_item(item)
+    for name, value in more.items():
+        out[name] = _NAME.sub(alias, value) if name.endswith("Expression") else value
+    if names:
+        out["ExpressionAttributeNames"] = names
+    if values:
+        out["ExpressionAttributeValues"] = {f":{name}": value for name, value in to_item(values).items()}
+    return out
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn what DynamoDB or the network says into StoreUnavailable. Refused conditions are the caller's business: they pass."""
+    try:
+        yield
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code in ("ConditionalCheckFailedException", "TransactionCanceledException"):
+            raise
+        raise StoreUnavailable(f"DynamoDB answered {code}") from error
+    except BotoCoreError as error:
+        raise StoreUnavailable(f"DynamoDB cannot be reached ({type(error).__name__})") from error
+
+
+def refused_item(error: ClientError) -> dict[str, Any] | None:
+    """Read the item that a refused condition returned (ReturnValuesOnConditionCheckFailure=ALL_OLD).
+
+    Returns: None when there is no such item. Raises: `error`, if it is no refused condition.
+    """
+    if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+        raise error
+    item: Any = error.response.get("Item")
+    return from_item(item) if item else None
+
+
+def cancellations(error: ClientError) -> list[tuple[str, dict[str, Any] | None]]:
+    """Read why a transaction was cancelled: for each of its writes a code (`None` if it was fine) and the old item.
+
+    Raises: `error`, if it is no cancelled transaction.
+    """
+    if error.response["Error"]["Code"] != "TransactionCanceledException":
+        raise error
+    reasons: Any = error.response.get("CancellationReasons", [])
+    return [(r.get("Code", "None"), from_item(r["Item"]) if r.get("Item") else None) for r in reasons]

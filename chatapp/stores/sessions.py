@@ -1,0 +1,146 @@
+"""Sessions in DynamoDB."""
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from chatapp.errors import InvalidRequest, NotFound, StoreUnavailable
+from chatapp.model import JobId, Session, Turn, is_session_id
+from chatapp.ports import Clock
+from chatapp.stores.dynamo import call, from_item, refused_item, store_errors, to_item
+from chatapp.stores.records import input_key, session_item, session_of, turn_key, turn_of
+from config.resources import USER_SESSIONS
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+DAY_MS = 86_400_000
+MAX_TIME_MS = 10**15
+OUTLIVES_TURNS_MS = 3 * DAY_MS
+"""A session's item outlives its last turn by this much, so that the turn's end can still be written into it."""
+
+
+class SessionStore:
+    """Reads and writes sessions. What changes with a turn is written by `TurnStore`, in the turn's transaction."""
+
+    def __init__(
+        self, client: "DynamoDBClient", *, table: str, turns_table: str, clock: Clock, life_ms: int, turn_life_ms: int
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._turns = turns_table
+        self._clock = clock
+        self._life_ms = life_ms
+        self._kept_ms = turn_life_ms + OUTLIVES_TURNS_MS
+
+    def create(self, *, user_id: str, flow: str, title: str | None = None) -> Session:
+        """Store a session without turns."""
+        session = Session.begin(user_id=user_id, flow=flow, title=title, now=self._clock.now(), life_ms=self._life_ms)
+        item = session_item(session) | {"ExpiresAt": (session.created_at + self._kept_ms) // 1000}
+        with store_errors():
+            self._client.put_item(**call(self._table, item=item, ConditionExpression="attribute_not_exists(SessionId)"))
+        return session
+
+    def get(self, session_id: str) -> Session | None:
+        """Read a session, consistently; also one that is deleted or has expired: the caller looks."""
+        with store_errors():
+            answer = self._client.get_item(**call(self._table, key={"SessionId": session_id}, ConsistentRead=True))
+        return session_of(from_item(answer["Item"])) if "Item" in answer else None
+
+    def load(self, session_id: str, history: Sequence[int]) -> tuple[Session | None, list[Turn]]:
+        """Read a session and, in the same request, earlier turns by number; big inputs cost a second request."""
+        if not history:
+            return self.get(session_id), []
+        found = self._batch(
+            {self._table: [{"SessionId": session_id}], self._turns: [turn_key(JobId(session_id, n)) for n in history]}
+        )
+        items = found[self._turns]
+        apart = [input_key(JobId(session_id, i["Turn"])) for i in items if i.get("InputApart")]
+        contents = {-i["Turn"]: i for i in self._batch({self._turns: apart})[self._turns]} if apart else {}
+        turns = sorted((turn_of(i, contents.get(i["Turn"])) for i in items), key=lambda t: t.number)
+        sessions = found[self._table]
+        return (session_of(sessions[0]) if sessions else None), turns
+
+    def _batch(self, keys: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = {table: [] for table in keys}
+        wanted: dict[str, Any] = {t: {"Keys": [to_item(k) for k in ks], "ConsistentRead": True} for t, ks in keys.items()}
+        for _ in range(5):  # DynamoDB may leave keys unprocessed over 16 MB or under load
+            with store_errors():
+                answer = self._client.batch_get_item(RequestItems=wanted)
+            for table, items in answer["Responses"].items():
+                found[table] += [from_item(i) for i in items]
+            wanted = answer.get("UnprocessedKeys") or {}
+            if not wanted:
+                return found
+        raise StoreUnavailable("DynamoDB left keys unread")
+
+    def list(self, user_id: str, limit: int, cursor: str | None = None) -> tuple[list[Session], str | None]:
+        """List a user's living sessions, the last used first. `open_turns` is not in the index and comes empty.
+
+        Raises: InvalidRequest for a cursor that this method did not make.
+        """
+        more: dict[str, Any] = {"ExclusiveStartKey": _read_cursor(cursor, user_id)} if cursor else {}
+        with store_errors():
+            answer = self._client.query(
+                **call(
+                    self._table,
+                    values={"user": user_id},
+                    IndexName=USER_SESSIONS.name,
+                    KeyConditionExpression="UserId = :user",
+                    ScanIndexForward=False,
+                    Limit=limit,
+                    **more,
+                )
+            )
+        now = self._clock.now()
+        sessions = [session_of(from_item(i)) for i in answer["Items"]]
+        last = answer.get("LastEvaluatedKey")
+        return [s for s in sessions if s.alive(now)], _write_cursor(from_item(last)) if last else None
+
+    def rename(self, session_id: str, *, user_id: str, title: str) -> Session:
+        """Give a session another title. Raises: NotFound."""
+        return self._change(session_id, user_id, "SET Title = :title", {"title": title})
+
+    def bury(self, session_id: str, *, user_id: str) -> Session:
+        """Mark a session as deleted and take it out of the user's list; its open turns are left to the caller.
+
+        Raises: NotFound.
+        """
+        return self._change(session_id, user_id, "SET DeletedAt = :now REMOVE UpdatedAt", {})
+
+    def _change(self, session_id: str, user_id: str, update: str, values: dict[str, Any]) -> Session:
+        condition = "attribute_exists(SessionId) AND UserId = :user AND attribute_not_exists(DeletedAt) AND AliveUntil > :now"
+        used = {"user": user_id, "now": self._clock.now(), **values}
+        request = call(
+            self._table,
+            key={"SessionId": session_id},
+            values=used,
+            UpdateExpression=update,
+            ConditionExpression=condition,
+            ReturnValues="ALL_NEW",
+        )
+        try:
+            with store_errors():
+                answer = self._client.update_item(**request)
+        except ClientError as error:
+            refused_item(error)
+            raise NotFound("There is no such session") from error
+        return session_of(from_item(answer["Attributes"]))
+
+
+def _write_cursor(key: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps([key["SessionId"], key["UpdatedAt"]]).encode()).decode()
+
+
+def _read_cursor(cursor: str, user_id: str) -> dict[str, Any]:
+    # The user is not taken from the cursor: a forged one only moves about in the caller's own list.
+    try:
+        session_id, updated_at = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+    except (ValueError, TypeError) as error:
+        raise InvalidRequest("`cursor` is not one that this list gave") from error
+    if not is_session_id(str(session_id)) or type(updated_at) is not int or not 0 <= updated_at < MAX_TIME_MS:
+        raise InvalidRequest("`cursor` is not one that this list gave")
+    return to_item({"UserId": user_id, "SessionId": session_id, "UpdatedAt": updated_at})

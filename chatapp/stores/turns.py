@@ -1,0 +1,319 @@
+"""Turns in DynamoDB: the truth. Conditional write first, then read: a refused condition returns the item it met."""
+
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from chatapp.errors import SessionContended, StoreUnavailable
+from chatapp.model import Ending, IdempotencyRecord, JobId, Session, Status, Turn
+from chatapp.ports import Clock, Known, Raced
+from chatapp.stores.dynamo import CONDITION_FAILED, call, cancellations, from_item, refused_item, store_errors
+from chatapp.stores.records import (
+    input_key,
+    record_item,
+    record_of,
+    session_item,
+    session_of,
+    turn_items,
+    turn_key,
+    turn_of,
+)
+from chatapp.stores.sessions import OUTLIVES_TURNS_MS
+from config.resources import OPEN_WORK
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+ALL_OLD: dict[str, Any] = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+
+SUBMIT = """SET TurnCount = :n, UpdatedAt = :now, AliveUntil = :alive, ExpiresAt = :expires, Title = if_not_exists(Title, :title)
+ADD OpenTurns :turn"""
+OWN_AND_SAME = "attribute_exists(SessionId) AND UserId = :user AND attribute_not_exists(DeletedAt) AND TurnCount = :before"
+
+FREE = "attribute_exists(SessionId) AND Status = :queued AND Due <= :now AND attribute_not_exists(CancelRequested)"
+LAPSED = "Status = :running AND Attempt = :attempt AND LeaseEnd = :lapsed AND attribute_not_exists(CancelRequested)"
+CLAIM = """SET Status = :running, Attempt = Attempt + :one, LeaseEnd = :lease, WakeAt = :lease, ClaimId = :claim,
+StartedAt = if_not_exists(StartedAt, :now)"""
+
+MINE = "Status = :running AND Attempt = :attempt AND ClaimId = :claim"
+OPEN_AS_SEEN = "Attempt = :attempt AND Status IN (:queued, :running)"
+
+OPEN_STATES = {"queued": Status.QUEUED.value, "running": Status.RUNNING.value}
+
+
+class TurnStore:
+    """Reads and writes turns, and with them what a turn changes in its session."""
+
+    def __init__(
+        self, client: "DynamoDBClient", *, table: str, sessions_table: str, idempotency_table: str, clock: Clock
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._sessions = sessions_table
+        self._idempotency = idempotency_table
+        self._clock = clock
+
+    # --- submit
+
+    def add(
+        self, turn: Turn, session: Session, *, new: bool, exclusive: bool, record: IdempotencyRecord | None
+    ) -> Raced | Known | None:
+        """Write a queued turn, its number into the session and the idempotency record, in one transaction.
+
+        `session` is as it was before the turn, but for its new title and end of life; `exclusive` asks that no turn be
+        open. Returns: None when it is written, else what stood in the way.
+        """
+        item, apart = turn_items(turn)
+        writes = [self._new_session(turn, session) if new else self._next_turn(turn, session, exclusive=exclusive)]
+        if record:
+            condition = "attribute_not_exists(IdempotencyKey) OR ExpiresAt < :seconds"
+            values = {"seconds": turn.created_at // 1000}
+            writes.append(
+                {
+                    "Put": call(
+                        self._idempotency, item=record_item(record), values=values, ConditionExpression=condition, **ALL_OLD
+                    )
+                }
+            )
+        writes.append({"Put": call(self._table, item=item, ConditionExpression="attribute_not_exists(SessionId)")})
+        if apart:
+            writes.append({"Put": call(self._table, item=apart)})
+        try:
+            self._transact(writes)
+        except ClientError as error:
+            reasons = cancellations(error)
+            if record and reasons[1][0] == CONDITION_FAILED and reasons[1][1]:
+                return Known(record_of(reasons[1][1]))
+            code, found = reasons[0]
+            return Raced(session_of(found) if code == CONDITION_FAILED and found else None)
+        return None
+
+    def _new_session(self, turn: Turn, session: Session) -> dict[str, Any]:
+        with_turn = replace(session, turn_count=turn.number, open_turns=frozenset({turn.number}))
+        item = session_item(with_turn) | {"ExpiresAt": (turn.expires_at + OUTLIVES_TURNS_MS) // 1000}
+        return {"Put": call(self._sessions, item=item, ConditionExpression="attribute_not_exists(SessionId)", **ALL_OLD)}
+
+    def _next_turn(self, turn: Turn, session: Session, *, exclusive: bool) -> dict[str, Any]:
+        values = {
+            "n": turn.number,
+            "turn": {turn.number},
+            "before": session.turn_count,
+            "user": turn.user_id,
+            "now": turn.created_at,
+            "alive": session.expires_at,
+            "expires": (turn.expires_at + OUTLIVES_TURNS_MS) // 1000,
+            "title": session.title,
+        }
+        condition = OWN_AND_SAME + (" AND attribute_not_exists(OpenTurns)" if exclusive else "")
+        key = {"SessionId": session.id}
+        return {
+            "Update": call(
+                self._sessions, key=key, values=values, UpdateExpression=SUBMIT, ConditionExpression=condition, **ALL_OLD
+            )
+        }
+
+    def _transact(self, writes: list[Any]) -> None:
+        # The token makes it safe that a lost answer is followed by the same request: DynamoDB then answers the same.
+        token = secrets.token_hex(16)
+        try:
+            with store_errors():
+                self._client.transact_write_items(TransactItems=writes, ClientRequestToken=token)
+        except StoreUnavailable:
+            with store_errors():
+                self._client.transact_write_items(TransactItems=writes, ClientRequestToken=token)
+
+    def record(self, key: str) -> IdempotencyRecord | None:
+        """Read what is kept under an Idempotency-Key, if it still counts."""
+        with store_errors():
+            answer = self._client.get_item(**call(self._idempotency, key={"IdempotencyKey": key}, ConsistentRead=True))
+        record = record_of(from_item(answer["Item"])) if "Item" in answer else None
+        return record if record and record.expires_at > self._clock.now() else None
+
+    # --- read
+
+    def get(self, job_id: JobId) -> Turn | None:
+        """Read a turn, consistently."""
+        item = self._item(turn_key(job_id))
+        return self._complete(item) if item else None
+
+    def _item(self, key: dict[str, Any]) -> dict[str, Any] | None:
+        with store_errors():
+            answer = self._client.get_item(**call(self._table, key=key, ConsistentRead=True))
+        return from_item(answer["Item"]) if "Item" in answer else None
+
+    def _complete(self, item: dict[str, Any]) -> Turn:
+        apart = self._item(input_key(JobId(item["SessionId"], item["Turn"]))) if item.get("InputApart") else None
+        return turn_of(item, apart)
+
+    def page(self, session_id: str, *, limit: int, before: int | None = None) -> list[Turn]:
+        """Read turns of a session, the newest first, with numbers below `before`."""
+        request = call(
+            self._table,
+            values={"session": session_id, "first": 1, "last": (before or 10**9) - 1},
+            KeyConditionExpression="SessionId = :session AND Turn BETWEEN :first AND :last",
+            ScanIndexForward=False,
+            Limit=limit,
+            ConsistentRead=True,
+        )
+        if before is not None and before <= 1:
+            return []
+        with store_errors():
+            answer = self._client.query(**request)
+        return [self._complete(from_item(i)) for i in answer["Items"]]
+
+    # --- an attempt
+
+    def claim(self, job_id: JobId, *, claim_id: str, now: int, lease_end: int) -> tuple[bool, Turn | None]:
+        """Take the turn, if it is queued and due or its lease has lapsed, and no cancel was asked for.
+
+        Returns: (True, the turn as claimed), or (False, the turn as it stands; None if there is none).
+        """
+        values = {"queued": Status.QUEUED.value, "running": Status.RUNNING.value, "one": 1}
+        values |= {"now": now, "lease": lease_end, "claim": claim_id}
+        claimed, turn = self._update(job_id, CLAIM, FREE, values)
+        if claimed or turn is None or turn.status is not Status.RUNNING:
+            return claimed, turn
+        if turn.claim_id == claim_id:  # the answer to our own claim was lost
+            return True, turn
+        if turn.lease_end >= now or turn.cancel_requested:
+            return False, turn
+        del values["queued"]
+        values |= {"attempt": turn.attempt, "lapsed": turn.lease_end}
+        claimed, turn = self._update(job_id, CLAIM + " ADD Crashes :one", LAPSED, values)
+        return claimed or (turn is not None and turn.claim_id == claim_id), turn
+
+    def renew(self, turn: Turn, *, lease_end: int) -> Turn | None:
+        """Move the lease on. Returns: the turn, or None when this attempt has lost it."""
+        values = {"running": Status.RUNNING.value, "attempt": turn.attempt, "claim": turn.claim_id, "lease": lease_end}
+        renewed, now = self._update(turn.job_id, "SET LeaseEnd = :lease, WakeAt = :lease", MINE, values, complete=False)
+        return now if renewed else None
+
+    def _update(
+        self, job_id: JobId, update: str, condition: str, values: dict[str, Any], *, complete: bool = True
+    ) -> tuple[bool, Turn | None]:
+        request = call(
+            self._table,
+            key=turn_key(job_id),
+            values=values,
+            UpdateExpression=update,
+            ConditionExpression=condition,
+            ReturnValues="ALL_NEW",
+            **ALL_OLD,
+        )
+        done = True
+        try:
+            with store_errors():
+                item = from_item(self._client.update_item(**request)["Attributes"])
+        except ClientError as error:
+            found = refused_item(error)
+            if found is None:
+                return False, None
+            done, item = False, found
+        return done, self._complete(item) if complete else turn_of(item)
+
+    # --- the end
+
+    def end(self, turn: Turn, ending: Ending) -> tuple[bool, Turn | None]:
+        """End the turn and take it out of its session's open turns, in one transaction.
+
+        Returns: (True, the turn as ended), or (False, the turn as it stands), when somebody else was first.
+        """
+        writes = [
+            {"Update": self._end_write(turn, ending)},
+            {
+                "Update": call(
+                    self._sessions,
+                    key={"SessionId": turn.session_id},
+                    values={"turn": {turn.number}},
+                    UpdateExpression="DELETE OpenTurns :turn",
+                    ConditionExpression="attribute_exists(SessionId)",
+                )
+            },
+        ]
+        try:
+            self._transact(writes)
+        except ClientError as error:
+            code, found = cancellations(error)[0]
+            if code == CONDITION_FAILED and found:
+                # Our own end, whose answer was lost, carries our mark.
+                return found.get("EndedBy") == ending.by, turn_of(found)
+            raise SessionContended("the end met another write on its session") from error
+        return True, _as_ended(turn, ending)
+
+    def _end_write(self, turn: Turn, ending: Ending) -> dict[str, Any]:
+        fields = {
+            "Status": ending.status.value,
+            "Attempt": ending.end_id.attempt,
+            "EndId": str(ending.end_id),
+            "EndedBy": ending.by,
+            "EndedAt": ending.at,
+            "Answer": ending.answer,
+            "AnswerModel": ending.answer_model,
+            "FinishReason": ending.finish_reason,
+            "Usage": ending.usage.as_dict() if ending.usage else None,
+            "Error": dict(ending.error) if ending.error else None,
+        }
+        given = {name: value for name, value in fields.items() if value is not None}
+        values = {f"new{name}": value for name, value in given.items()} | {
+            "attempt": turn.attempt,
+            "running": Status.RUNNING.value,
+        }
+        values |= {"claim": ending.by} if ending.holder else {"queued": Status.QUEUED.value}
+        update = "SET " + ", ".join(f"{name} = :new{name}" for name in given) + " REMOVE OpenShard, WakeAt, LeaseEnd"
+        return call(
+            self._table,
+            key=turn_key(turn.job_id),
+            values=values,
+            UpdateExpression=update,
+            ConditionExpression=MINE if ending.holder else OPEN_AS_SEEN,
+            **ALL_OLD,
+        )
+
+    # --- the relay, and who leaves word for others
+
+    def postpone(self, job_id: JobId, *, seen: int, wake_at: int) -> Turn | None:
+        """Move the relay's next look from `seen` to `wake_at`. Returns: the turn, None when another relay was first."""
+        done, turn = self._update(job_id, "SET WakeAt = :next", "WakeAt = :seen", {"seen": seen, "next": wake_at}, complete=False)
+        return turn if done else None
+
+    def wake_now(self, job_id: JobId, now: int) -> None:
+        """Let the relay look at once: the turn's message could not be sent. A turn that was claimed meanwhile is left alone."""
+        condition = "Status = :queued AND WakeAt > :now"
+        self._update(job_id, "SET WakeAt = :now", condition, {"queued": Status.QUEUED.value, "now": now}, complete=False)
+
+    def request_cancel(self, turn: Turn) -> None:
+        """Leave word that the turn is to be cancelled, for the attempt that holds it or the next claimer."""
+        self._update(turn.job_id, "SET CancelRequested = :yes", "Status IN (:queued, :running)", {"yes": True, **OPEN_STATES})
+
+    def open_work(self, shard: int, *, now: int, limit: int) -> list[tuple[JobId, int]]:
+        """Read a shard of the index of open work: (job, wake_at) whose time has come. A hint, perhaps stale."""
+        request = call(
+            self._table,
+            values={"shard": shard, "now": now},
+            IndexName=OPEN_WORK.name,
+            KeyConditionExpression="OpenShard = :shard AND WakeAt <= :now",
+            Limit=limit,
+        )
+        with store_errors():
+            answer = self._client.query(**request)
+        items = [from_item(i) for i in answer["Items"]]
+        return [(JobId(i["SessionId"], i["Turn"]), i["WakeAt"]) for i in items]
+
+
+def _as_ended(turn: Turn, ending: Ending) -> Turn:
+    return replace(
+        turn,
+        status=ending.status,
+        attempt=ending.end_id.attempt,
+        end_id=ending.end_id,
+        ended_at=ending.at,
+        answer=ending.answer,
+        answer_model=ending.answer_model,
+        finish_reason=ending.finish_reason,
+        usage=ending.usage,
+        error=ending.error,
+        wake_at=None,
+        lease_end=0,
+    )
