@@ -1,0 +1,30 @@
+-- Appends events to a turn's log and publishes them, in one call.
+--
+-- KEYS  1 events:{sid}.<turn>   2 turns:{sid}   3 owner:{sid}
+-- ARGV  1 channel   2 turn   3 owner   4 attempt   5 "1" if the first event may begin a log   6 life of the log in seconds
+--       7... pairs of seq, event
+--
+-- The fence: stream ids must rise, and an id begins with the attempt. An event of an older attempt is STALE.
+-- An id that is there already, of the same attempt, is this writer's own, whose answer was lost: skipped.
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local attempt, written = tonumber(ARGV[4]), -1
+if last then
+  local last_attempt, last_seq = string.match(last[1], '(%d+)-(%d+)')
+  if tonumber(last_attempt) > attempt then return 'STALE' end
+  if tonumber(last_attempt) == attempt then written = tonumber(last_seq) end
+elseif ARGV[5] ~= '1' then
+  return 'LOST'
+end
+for i = 7, #ARGV, 2 do
+  if tonumber(ARGV[i]) > written then
+    redis.call('XADD', KEYS[1], ARGV[4] .. '-' .. ARGV[i], 'e', ARGV[i + 1])
+    redis.call('PUBLISH', ARGV[1], ARGV[i + 1])
+  end
+end
+redis.call('EXPIRE', KEYS[1], ARGV[6])
+if ARGV[5] == '1' then
+  redis.call('ZADD', KEYS[2], ARGV[2], ARGV[2])
+  redis.call('EXPIRE', KEYS[2], 3600)
+  redis.call('SET', KEYS[3], ARGV[3], 'EX', 3600)
+end
+return 'OK'

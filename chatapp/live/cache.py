@@ -1,0 +1,46 @@
+"""Caches in Redis. They may forget at any time; Redis being away is the same as having forgotten."""
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import cast
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from chatapp.model import Message
+
+log = logging.getLogger(__name__)
+
+CONTEXT_SECONDS = 900
+
+
+class ContextCache:
+    """`context:{sid}`: the recent history of a session, up to and with a turn."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def get(self, session_id: str) -> tuple[int, tuple[Message, ...]] | None:
+        """Read (the last turn it holds, the messages). Fails open: the history is in DynamoDB."""
+        try:
+            text = cast("str | None", self._redis.get(_key(session_id)))
+        except RedisError as error:
+            log.warning("the history of %s was not read from the cache: %s", session_id, error)
+            return None
+        if text is None:
+            return None
+        kept = json.loads(text)
+        return kept["through"], tuple(Message(role, said) for role, said in kept["messages"])
+
+    def put(self, session_id: str, through: int, messages: Sequence[Message]) -> None:
+        """Keep the messages up to and with turn `through`. Fails open."""
+        text = json.dumps({"through": through, "messages": [(m.role, m.text) for m in messages]}, ensure_ascii=False)
+        try:
+            self._redis.set(_key(session_id), text, ex=CONTEXT_SECONDS)
+        except RedisError as error:
+            log.warning("the history of %s was not cached: %s", session_id, error)
+
+
+def _key(session_id: str) -> str:
+    return f"context:{{{session_id}}}"

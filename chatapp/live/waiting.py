@@ -1,0 +1,56 @@
+"""Waiting for the end of a turn: on the session's channel, with a look at the truth now and then."""
+
+import json
+import logging
+import threading
+
+from chatapp.errors import LiveUnavailable
+from chatapp.live.channel import Channel
+from chatapp.live.events import channel_of
+from chatapp.model import JobId, Turn
+from chatapp.payloads import TERMINAL
+from chatapp.ports import Clock, Turns
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 2.0
+"""The channel may miss an event, or be away: the turn itself is read this often."""
+
+
+class Waiting:
+    """Waits for ends of turns."""
+
+    def __init__(self, channel: Channel, turns: Turns, clock: Clock) -> None:
+        self._channel = channel
+        self._turns = turns
+        self._clock = clock
+
+    def __call__(self, job_id: JobId, seconds: float) -> Turn | None:
+        """Read the turn once it has ended, or after `seconds` as it stands then. None if there is none."""
+        ended = threading.Event()
+
+        def hear(text: str | None) -> None:
+            if text is None or _is_end(text, job_id):
+                ended.set()
+
+        try:
+            with self._channel.follow(channel_of(job_id.session_id), hear):
+                return self._wait(job_id, seconds, ended)
+        except LiveUnavailable as error:
+            log.info("waiting for %s without the live channel: %s", job_id, error)
+            return self._wait(job_id, seconds, ended)
+
+    def _wait(self, job_id: JobId, seconds: float, ended: threading.Event) -> Turn | None:
+        deadline = self._clock.monotonic() + seconds
+        while True:
+            turn = self._turns.get(job_id)  # after the subscription, so that no end falls between the two
+            left = deadline - self._clock.monotonic()
+            if turn is None or turn.status.ended or left <= 0:
+                return turn
+            ended.wait(min(left, LOOK_SECONDS))
+            ended.clear()
+
+
+def _is_end(text: str, job_id: JobId) -> bool:
+    event = json.loads(text)
+    return event["type"] in TERMINAL and event["job_id"] == str(job_id)

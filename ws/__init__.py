@@ -1,0 +1,1 @@
+"""The WebSocket server: pushes the events of sessions to their owners' sockets."""

@@ -1,0 +1,115 @@
+"""The WebSocket server's Flask app: the handshake of `/ws`, and health.
+
+Run by gunicorn's gevent worker: `python -m gunicorn -c config/gunicorn_ws.py "ws.app:create_app()"`.
+"""
+
+from typing import Any
+
+from flask import Flask, Response, json, request
+from flask_sock import Sock
+from werkzeug.exceptions import HTTPException
+from wsproto.utilities import RemoteProtocolError
+
+from chatapp.services import Services, build
+from config import settings
+from ws.connection import Connection, Limits, Parts
+from ws.hub import Hub
+from ws.origin import may_connect
+from ws.protocol import Close
+from ws.replay import Replay
+from ws.wire import Bell, WholeFrames, hang_up
+
+
+def create_app(services: Services | None = None) -> Flask:
+    """Make the app. Nothing connects before the first request."""
+    services = services or build(settings.load())
+    app = Flask(__name__, static_folder=None)
+    app.config["SOCK_SERVER_OPTIONS"] = {
+        "ping_interval": services.settings.ws_ping_seconds,
+        "max_message_size": services.settings.ws_max_payload,
+        "event_class": Bell,
+    }
+    app.before_request(_prepare_handshake)
+    app.register_error_handler(HTTPException, _problem)
+    app.register_error_handler(RemoteProtocolError, _bad_handshake)
+    _add_socket(app, services)
+    _add_health(app, services)
+    return app
+
+
+def _add_socket(app: Flask, services: Services) -> None:
+    hub = Hub(services.channel, services.name)
+    limits = Limits(
+        auth_seconds=services.settings.ws_auth_seconds,
+        ping_seconds=services.settings.ws_ping_seconds,
+        max_payload=services.settings.ws_max_payload,
+        inbox=services.settings.ws_send_queue,
+    )
+    parts = Parts(
+        hub=hub,
+        registry=services.sockets,
+        tokens=services.tokens,
+        sessions=services.sessions,
+        replay=Replay(services.events, services.turns),
+        clock=services.clock,
+        limits=limits,
+    )
+
+    @Sock(app).route("/ws")  # type: ignore[untyped-decorator]
+    def serve(ws: Any) -> None:
+        if not may_connect(request.headers.get("Origin"), services.settings):
+            # A browser shows its page the close code of an open socket, but nothing at all of a refused handshake.
+            hang_up(ws, Close.FORBIDDEN_ORIGIN, "this origin may not connect")
+            return
+        Connection(ws, parts).run(_bearer_token())
+
+
+def _bearer_token() -> str | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _prepare_handshake() -> None:
+    """Make the socket beneath safe before flask-sock takes it."""
+    environ = request.environ
+    if "gunicorn.socket" in environ:
+        environ["gunicorn.socket"] = WholeFrames(environ["gunicorn.socket"])
+    # simple-websocket always agrees to permessage-deflate: a frame of 190 kB would inflate to 200 MB.
+    environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+
+
+def _add_health(app: Flask, services: Services) -> None:
+    @app.get("/health/live")
+    def live() -> Response:
+        return _json({"status": "UP"})
+
+    @app.get("/health/ready")
+    def ready() -> Response:
+        up = services.health.redis()
+        return _json({"status": "UP" if up else "DOWN", "parts": {"redis": "UP" if up else "DOWN"}}, 200 if up else 503)
+
+
+def _problem(error: HTTPException) -> Response:
+    status = error.code or 500
+    code = "not_found" if status == 404 else "malformed_request" if status < 500 else "internal_error"
+    return _json(
+        {
+            "type": "about:blank",
+            "title": error.name,
+            "status": status,
+            "detail": error.description,
+            "code": code,
+            "retryable": False,
+        },
+        status,
+        "application/problem+json",
+    )
+
+
+def _bad_handshake(_error: RemoteProtocolError) -> Response:
+    problem = {"type": "about:blank", "title": "Bad Request", "status": 400, "detail": "not a WebSocket handshake (RFC 6455)"}
+    return _json({**problem, "code": "malformed_request", "retryable": False}, 400, "application/problem+json")
+
+
+def _json(body: dict[str, object], status: int = 200, kind: str = "application/json") -> Response:
+    return Response(json.dumps(body), status, mimetype=kind)
