@@ -1,0 +1,1 @@
+"""Adapters of the `LLM` port, one module per kind of provider."""

@@ -1,0 +1,193 @@
+"""Hop 6 of 8: the model is asked, behind OpenAI's chat completions API or any API compatible with it.
+
+The official SDK makes the connection, authenticates and knows the errors; the stream's lines are read here, because a
+model object per chunk costs four times the CPU.
+"""
+
+from collections.abc import Generator, Iterable, Iterator
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import Any
+
+import httpx2
+import openai
+from pydantic_core import from_json
+
+from chatapp.errors import (
+    ContentRefused,
+    ContextTooLong,
+    ModelError,
+    ModelRequestInvalid,
+    ProviderMisconfigured,
+    ProviderRateLimited,
+    ProviderUnavailable,
+)
+from chatapp.model import Finish, FinishReason, ModelRequest, Piece, ReasoningDelta, TextDelta, ToolCallDelta, Usage
+
+MAX_LINE_BYTES = 1_048_576
+"""A longer line is no stream of ours: memory stays bounded whatever a provider sends."""
+
+FINISH_REASONS = {
+    "stop": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "content_filter": FinishReason.CONTENT_FILTER,
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
+}
+
+
+class OpenAIModel:
+    """Implements the `LLM` port."""
+
+    def __init__(
+        self, *, api_key: str | None, base_url: str, connect_seconds: float, read_seconds: float, connections: int = 1_000
+    ) -> None:
+        self._client = openai.OpenAI(
+            api_key=api_key or "none",  # compatible servers on one's own machine want none
+            base_url=base_url,
+            max_retries=0,  # a retry is the turn's business
+            http_client=httpx2.Client(
+                limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+                timeout=httpx2.Timeout(connect=connect_seconds, read=read_seconds, write=connect_seconds, pool=connect_seconds),
+            ),
+        )
+        # OpenAI's own models refuse the old name of the limit; most compatible servers know only that.
+        self._limit_name = "max_completion_tokens" if httpx2.URL(base_url).host == "api.openai.com" else "max_tokens"
+
+    def stream(self, request: ModelRequest) -> Generator[Piece, None, None]:
+        """Yield the answer as it is made, a `Finish` last. Closing the generator closes the provider's stream."""
+        try:
+            create = self._client.chat.completions.with_streaming_response.create
+            with create(**self._arguments(request)) as response:
+                yield from _pieces(_data(_lines(response.iter_bytes())), request.options.model)
+        except openai.APIStatusError as error:
+            raise _of_status(error) from error
+        except openai.APITimeoutError as error:
+            raise ProviderUnavailable("The model did not answer in time") from error
+        except (openai.APIConnectionError, httpx2.HTTPError) as error:
+            raise ProviderUnavailable("The connection to the model failed") from error
+
+    def _arguments(self, request: ModelRequest) -> dict[str, Any]:
+        options = request.options
+        messages = [{"role": m.role, "content": m.text} for m in request.messages]
+        if options.instructions:
+            messages.insert(0, {"role": "system", "content": options.instructions})
+        arguments: dict[str, Any] = {"model": options.model, "messages": messages, "stream": True}
+        arguments["stream_options"] = {"include_usage": True}
+        if options.temperature is not None:
+            arguments["temperature"] = options.temperature
+        if options.max_output_tokens is not None:
+            arguments[self._limit_name] = options.max_output_tokens
+        return arguments
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+        if len(rest) > MAX_LINE_BYTES:
+            raise ProviderUnavailable("The model sent a line without an end")
+    if rest:
+        yield rest
+
+
+def _data(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        if not line.startswith(b"data:"):
+            continue
+        text = line[5:].strip()
+        if text == b"[DONE]":
+            return
+        try:
+            data = from_json(text)
+        except ValueError as error:
+            raise ProviderUnavailable("The model sent something that is not JSON") from error
+        if not isinstance(data, dict):
+            raise ProviderUnavailable("The model sent something that is not a chunk")
+        yield data
+
+
+def _pieces(chunks: Iterable[dict[str, Any]], asked_model: str) -> Iterator[Piece]:
+    reason, usage, model = None, None, asked_model
+    for chunk in chunks:
+        if error := chunk.get("error"):
+            raise _in_stream(error)
+        if told := chunk.get("usage"):
+            usage = _usage(told)
+        for choice in chunk.get("choices") or ():
+            delta = choice.get("delta") or {}
+            if text := delta.get("content"):
+                yield TextDelta(text)
+            else:
+                yield from _rarer(delta)
+            if told_reason := choice.get("finish_reason"):
+                reason = FINISH_REASONS.get(told_reason, FinishReason.STOP)
+                model = chunk.get("model") or model
+    if reason is None:
+        raise ProviderUnavailable("The model's answer broke off")
+    yield Finish(reason, model, usage)
+
+
+def _rarer(delta: dict[str, Any]) -> Iterator[Piece]:
+    if refusal := delta.get("refusal"):
+        yield TextDelta(refusal)
+    if reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
+        yield ReasoningDelta(reasoning)
+    for tool in delta.get("tool_calls") or ():
+        function = tool.get("function") or {}
+        yield ToolCallDelta(tool.get("index", 0), tool.get("id"), function.get("name"), function.get("arguments") or "")
+
+
+def _usage(told: dict[str, Any]) -> Usage:
+    return Usage(
+        told.get("prompt_tokens", 0),
+        told.get("completion_tokens", 0),
+        (told.get("prompt_tokens_details") or {}).get("cached_tokens"),
+        (told.get("completion_tokens_details") or {}).get("reasoning_tokens"),
+    )
+
+
+def _in_stream(error: Any) -> ModelError:
+    code = error.get("code") if isinstance(error, dict) else None
+    return _of_code(code) or ProviderUnavailable("The model reported an error in mid-answer")
+
+
+def _of_code(code: object) -> ModelError | None:
+    if code == "context_length_exceeded":
+        return ContextTooLong("The conversation is too long for the model; begin a new session")
+    if code in ("content_filter", "content_policy_violation"):
+        return ContentRefused("The model's content filter refused the request")
+    if code == "insufficient_quota":
+        return ProviderMisconfigured("The model's account has no quota left")
+    return None
+
+
+def _of_status(error: openai.APIStatusError) -> ModelError:
+    if known := _of_code(error.code):
+        return known
+    status = error.status_code
+    if status == 429:
+        return ProviderRateLimited("The model is rate limited", retry_after=_retry_after(error.response.headers))
+    if status in (401, 403, 404):
+        return ProviderMisconfigured(f"The model's provider refused us (HTTP {status})")
+    if status in (408, 409) or status >= 500:
+        return ProviderUnavailable(
+            f"The model's provider failed (HTTP {status})", retry_after=_retry_after(error.response.headers)
+        )
+    return ModelRequestInvalid(f"The model refused the request (HTTP {status})")
+
+
+def _retry_after(headers: httpx2.Headers) -> float | None:
+    """Read `retry-after-ms`, then `retry-after` (seconds or a date), as OpenAI's SDK does."""
+    milliseconds, seconds = headers.get("retry-after-ms"), headers.get("retry-after")
+    try:
+        if milliseconds:
+            return float(milliseconds) / 1000
+        if seconds:
+            return (
+                float(seconds) if seconds.replace(".", "", 1).isdigit() else parsedate_to_datetime(seconds).timestamp() - time()
+            )
+    except ValueError:
+        return None  # a header that says nothing we understand
+    return None

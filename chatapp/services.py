@@ -1,0 +1,283 @@
+"""The composition root: the only module that names adapters. Lazy: nothing connects, or is imported, before it is used."""
+
+import secrets
+import socket
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from chatapp.clock import SystemClock
+from chatapp.flows.chat import Chat
+from chatapp.flows.deleting import Deleting
+from chatapp.flows.ending import Endings
+from chatapp.flows.lease import Leases
+from chatapp.flows.port import Flow
+from chatapp.flows.relay import Relay
+from chatapp.flows.submit import Submit, SubmitLimits
+from chatapp.flows.turn import Answer, TurnLimits
+from chatapp.health import Health
+from chatapp.live.cache import ContextCache
+from chatapp.live.events import EventLog
+from chatapp.ports import LLM, WakeUps
+from chatapp.stores.dynamo import connect
+from chatapp.stores.locks import LockStore
+from chatapp.stores.sessions import DAY_MS, SessionStore
+from chatapp.stores.turns import TurnStore
+from config import resources
+from config.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from chatapp.auth import Tokens
+    from chatapp.live.channel import Channel
+    from chatapp.live.ratelimit import RateLimiter
+    from chatapp.live.sockets import SocketRegistry
+    from chatapp.live.waiting import Waiting
+
+HOUR_MS = 3_600_000
+
+
+if TYPE_CHECKING:
+    made_once = cached_property
+else:
+
+    class made_once(cached_property):  # noqa: N801  used as `@made_once`, like the decorator it extends
+        """A `cached_property` that is made once even when two requests ask first at the same moment.
+
+        boto3's clients must not be made by two threads at a time, and two channels would be two connections.
+        """
+
+        def __get__(self, instance: Any, owner: type | None = None) -> Any:
+            """Give the value, made under the instance's lock."""
+            if instance is None:
+                return self
+            with instance.making:
+                return super().__get__(instance, owner)
+
+
+class Services:
+    """Everything a process may need, made on first use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.making = threading.RLock()
+        self.clock = SystemClock()
+        self.name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        """This process, among all of the fleet."""
+
+    # --- connections
+
+    @made_once
+    def dynamodb(self) -> "DynamoDBClient":
+        """The one DynamoDB client."""
+        return connect(self.settings.aws_region, self.settings.aws_endpoint_url)
+
+    @made_once
+    def redis(self) -> Redis:
+        """The one Redis client. It fails fast: what needs Redis decides for itself what to do without it."""
+        password = self.settings.redis_password
+        extra = {} if self.settings.redis_url or password is None else {"password": password.get_secret_value()}
+        return Redis.from_url(
+            self.settings.redis_address,
+            decode_responses=True,
+            socket_timeout=0.5,
+            socket_connect_timeout=0.5,
+            retry=Retry(NoBackoff(), 0),
+            max_connections=2_000,
+            **extra,
+        )
+
+    # --- stores
+
+    @made_once
+    def turns(self) -> TurnStore:
+        """The truth about turns."""
+        return TurnStore(
+            self.dynamodb,
+            table=self._table(resources.TURNS),
+            sessions_table=self._table(resources.SESSIONS),
+            idempotency_table=self._table(resources.IDEMPOTENCY),
+            clock=self.clock,
+        )
+
+    @made_once
+    def sessions(self) -> SessionStore:
+        """The truth about sessions."""
+        return SessionStore(
+            self.dynamodb,
+            table=self._table(resources.SESSIONS),
+            turns_table=self._table(resources.TURNS),
+            clock=self.clock,
+            life_ms=self._session_life_ms,
+            turn_life_ms=self._turn_life_ms,
+        )
+
+    @made_once
+    def locks(self) -> LockStore:
+        """Leases on named things."""
+        return LockStore(self.dynamodb, table=self._table(resources.LOCKS), clock=self.clock)
+
+    def _table(self, table: resources.Table) -> str:
+        return self.settings.table_name(table.name)
+
+    @property
+    def _session_life_ms(self) -> int:
+        return round(self.settings.session_hours * HOUR_MS)
+
+    @property
+    def _turn_life_ms(self) -> int:
+        return round(self.settings.turn_days * DAY_MS)
+
+    # --- the live layer
+
+    @made_once
+    def events(self) -> EventLog:
+        """The logs of turns."""
+        return EventLog(self.redis, self.clock)
+
+    @made_once
+    def channel(self) -> "Channel":
+        """This process's one subscription to Redis."""
+        from chatapp.live.channel import Channel
+
+        return Channel(self.redis)
+
+    @made_once
+    def sockets(self) -> "SocketRegistry":
+        """Who is connected, and where."""
+        from chatapp.live.sockets import SocketRegistry
+
+        return SocketRegistry(self.redis, self.clock)
+
+    @made_once
+    def limiter(self) -> "RateLimiter":
+        """The rate limit of each user."""
+        from chatapp.live.ratelimit import RateLimiter
+
+        return RateLimiter(self.redis, requests=self.settings.rate_limit_requests, seconds=self.settings.rate_limit_seconds)
+
+    @made_once
+    def until_ended(self) -> "Waiting":
+        """Waits for the end of a turn."""
+        from chatapp.live.waiting import Waiting
+
+        return Waiting(self.channel, self.turns, self.clock)
+
+    # --- the queue and the model
+
+    @made_once
+    def wakeups(self) -> WakeUps:
+        """The queue."""
+        from chatapp.queue import CeleryWakeUps  # celery and kombu: not for the WebSocket server
+
+        return CeleryWakeUps(self.settings)
+
+    @made_once
+    def llm(self) -> LLM:
+        """The model. The breaker and the fallbacks wrap it here."""
+        from chatapp.llm.openai import OpenAIModel  # the SDK takes a second to import: only workers pay for it
+
+        key = self.settings.openai_api_key
+        return OpenAIModel(
+            api_key=key.get_secret_value() if key else None,
+            base_url=self.settings.openai_base_url,
+            connect_seconds=self.settings.llm_connect_seconds,
+            read_seconds=self.settings.llm_read_seconds,
+        )
+
+    # --- use cases
+
+    @made_once
+    def flows(self) -> dict[str, Flow]:
+        """The flows, by name."""
+        return {flow.name: flow for flow in (Chat(),)}
+
+    @made_once
+    def submit(self) -> Submit:
+        """Accepts messages."""
+        limits = SubmitLimits(
+            max_open_turns=self.settings.max_open_turns,
+            session_life_ms=self._session_life_ms,
+            turn_life_ms=self._turn_life_ms,
+            first_look_ms=round(self.settings.relay_first_look_seconds * 1000),
+        )
+        return Submit(turns=self.turns, sessions=self.sessions, wakeups=self.wakeups, clock=self.clock, limits=limits)
+
+    @made_once
+    def endings(self) -> Endings:
+        """Ends turns."""
+        return Endings(turns=self.turns, sessions=self.sessions, events=self.events, wakeups=self.wakeups, clock=self.clock)
+
+    @made_once
+    def leases(self) -> Leases:
+        """The leases of the turns in flight in this process."""
+        return Leases(self.turns, self.clock, seconds=self.settings.lease_seconds)
+
+    @made_once
+    def answer(self) -> Answer:
+        """Answers turns."""
+        limits = TurnLimits(
+            lease_seconds=self.settings.lease_seconds,
+            attempt_seconds=self.settings.attempt_deadline_seconds,
+            queue_seconds=self.settings.queue_deadline_seconds,
+            max_crashes=self.settings.max_crashes,
+            history_turns=self.settings.history_turns,
+            history_tokens=self.settings.history_tokens,
+        )
+        return Answer(
+            turns=self.turns,
+            sessions=self.sessions,
+            events=self.events,
+            context=ContextCache(self.redis),
+            leases=self.leases,
+            endings=self.endings,
+            flows=self.flows,
+            llm=self.llm,
+            clock=self.clock,
+            limits=limits,
+        )
+
+    @made_once
+    def relay(self) -> Relay:
+        """Finds open work that nobody attends to."""
+        return Relay(
+            turns=self.turns,
+            sessions=self.sessions,
+            endings=self.endings,
+            wakeups=self.wakeups,
+            locks=self.locks,
+            clock=self.clock,
+            owner=self.name,
+        )
+
+    @made_once
+    def delete_session(self) -> Deleting:
+        """Deletes sessions."""
+        return Deleting(turns=self.turns, sessions=self.sessions, endings=self.endings)
+
+    # --- the edge
+
+    @made_once
+    def tokens(self) -> "Tokens":
+        """Verifies bearer tokens."""
+        from chatapp.auth import KeySet, SharedSecret, Tokens
+
+        secret, url = self.settings.signing_secret, self.settings.jwt_jwks_url
+        keys = KeySet(url) if url else SharedSecret(secret or "")
+        return Tokens(keys, issuer=self.settings.jwt_issuer, audience=self.settings.jwt_audience)
+
+    @made_once
+    def health(self) -> Health:
+        """Says which parts answer."""
+        queue_url = self.settings.queue_url(resources.CHAT.name)
+        return Health(self.redis, self.dynamodb, self._table(resources.TURNS), self.settings, queue_url)
+
+
+def build(settings: Settings) -> Services:
+    """Make the services of a process."""
+    return Services(settings)
