@@ -1,0 +1,27 @@
+"""The HTTP edge: Flask, one blueprint per noun. A view is parse -> one call -> shape."""
+
+from flask import Flask
+
+from chatapp.api import chat, edge, health, jobs, operations, pages, problems, sessions
+from chatapp.services import Services, build
+from config import settings
+
+
+def create_app(services: Services | None = None) -> Flask:
+    """Make the API. Opens no connection. `services` is for tests; without it the settings of the environment are used.
+
+    Raises: config.settings.SettingsError.
+    """
+    services = services or build(settings.load())
+    app = Flask(__name__, static_folder=None)
+    app.extensions["chatapp"] = services
+    # Werkzeug cuts a chunked body at the limit without a word: one byte more tells a full body from a cut one (body.py).
+    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body_bytes + 1
+    app.url_map.merge_slashes = False  # `//chat` is no other name for `/chat`
+    problems.install(app)
+    edge.install(app, services.settings)
+    for noun in (chat, jobs, sessions, health, pages):
+        app.register_blueprint(noun.bp)
+    operations.check(app)
+    _ = services.submit  # clients are made now, without connecting: the first request of a process is not the slow one
+    return app

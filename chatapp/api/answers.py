@@ -1,0 +1,241 @@
+"""What clients are given. Times are RFC 3339 UTC with milliseconds. Clients ignore fields that they do not know."""
+
+import json
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from chatapp.flows.submit import Accepted
+from chatapp.model import Session, Status, Turn, text_of, timestamp
+from chatapp.payloads import DELTA, RESET, SNAPSHOT
+
+StatusName = Literal["queued", "running", "completed", "failed", "cancelled"]
+
+
+class Links(BaseModel):
+    """Where to go on from an accepted message."""
+
+    self: str = Field(description="The job.")
+    websocket: str = Field(description="Where its events are pushed: subscribe to the session there.")
+
+
+class AcceptedView(BaseModel):
+    """The message was kept; its answer follows."""
+
+    job_id: str
+    session_id: str
+    status: StatusName
+    position: int = Field(description="Open turns of the session before this one.")
+    created_at: str
+    links: Links
+    following: bool | None = Field(
+        None, description="Whether the socket of `connection_id` follows the job. Absent if none was named."
+    )
+
+    @classmethod
+    def of(cls, accepted: Accepted, *, websocket: str, following: bool | None) -> "AcceptedView":
+        """Show an accepted message."""
+        return cls(
+            job_id=str(accepted.job_id),
+            session_id=accepted.job_id.session_id,
+            status=accepted.status.value,
+            position=accepted.position,
+            created_at=timestamp(accepted.created_at),
+            links=Links(self=job_path(str(accepted.job_id)), websocket=websocket),
+            following=following,
+        )
+
+
+class UsageView(BaseModel):
+    """Tokens that the job cost."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    estimated: bool | None = Field(None, description="True when the provider did not say.")
+
+
+class ErrorView(BaseModel):
+    """Why a job failed."""
+
+    code: str
+    message: str | None = None
+    retryable: bool = False
+
+
+class JobView(BaseModel):
+    """A turn seen from outside."""
+
+    job_id: str
+    session_id: str
+    flow: str
+    status: StatusName
+    position: int | None = Field(None, description="Open turns of the session before this one, while the job is open.")
+    attempt: int
+    model: str
+    answer: str | None = Field(None, description="The answer, once the job has ended; of a cancelled job what there was of it.")
+    answer_partial: str | None = Field(None, description="The answer so far, while the job runs.")
+    finish_reason: str | None = Field(None, description="`stop`, `length`, `content_filter` or `tool_calls`.")
+    usage: UsageView | None = None
+    error: ErrorView | None = None
+    metadata: dict[str, str]
+    created_at: str
+    started_at: str | None = None
+    ended_at: str | None = None
+
+    @classmethod
+    def of(cls, turn: Turn, session: Session, *, answer_partial: str | None = None) -> "JobView":
+        """Show a turn of a session."""
+        return cls(
+            job_id=str(turn.job_id),
+            session_id=turn.session_id,
+            flow=turn.flow,
+            status=turn.status.value,
+            position=None if turn.status.ended else session.position(turn.number),
+            attempt=turn.attempt,
+            model=turn.answer_model or turn.options.model,
+            answer=turn.answer,
+            answer_partial=answer_partial,
+            finish_reason=turn.finish_reason,
+            usage=UsageView.model_validate(turn.usage.as_dict()) if turn.usage else None,
+            error=_error(turn),
+            metadata=dict(turn.metadata),
+            created_at=timestamp(turn.created_at),
+            started_at=timestamp(turn.started_at) if turn.started_at else None,
+            ended_at=timestamp(turn.ended_at) if turn.ended_at else None,
+        )
+
+
+class SessionView(BaseModel):
+    """A conversation."""
+
+    session_id: str
+    flow: str
+    title: str | None = None
+    turn_count: int
+    created_at: str
+    updated_at: str = Field(description="Its last use.")
+    expires_at: str
+
+    @classmethod
+    def of(cls, session: Session) -> "SessionView":
+        """Show a session."""
+        return cls(
+            session_id=session.id,
+            flow=session.flow,
+            title=session.title,
+            turn_count=session.turn_count,
+            created_at=timestamp(session.created_at),
+            updated_at=timestamp(session.updated_at),
+            expires_at=timestamp(session.expires_at),
+        )
+
+
+class SessionPage(BaseModel):
+    """Sessions, the last used first. A page may be shorter than asked for; `cursor` null means that it is the last."""
+
+    sessions: list[SessionView]
+    cursor: str | None
+
+
+class MessageView(BaseModel):
+    """One message of a conversation. `status` and `error` are those of its job."""
+
+    role: Literal["user", "assistant"]
+    text: str
+    job_id: str
+    status: StatusName
+    created_at: str
+    error: ErrorView | None = None
+
+
+class ConversationPage(BaseModel):
+    """Messages, oldest first. `cursor` leads to earlier ones; null means that there are none."""
+
+    session_id: str
+    messages: list[MessageView]
+    cursor: str | None
+
+    @classmethod
+    def of(cls, session_id: str, turns: list[Turn], *, cursor: int | None) -> "ConversationPage":
+        """Show turns (newest first, as the store gives them) as messages."""
+        messages = [message for turn in reversed(turns) for message in _messages(turn)]
+        return cls(session_id=session_id, messages=messages, cursor=str(cursor) if cursor else None)
+
+
+class RedisHealth(BaseModel):
+    """Whether Redis answers."""
+
+    redis: Literal["UP", "DOWN"]
+
+
+class AppConfig(BaseModel):
+    """What the chat page needs to begin."""
+
+    ws_url: str
+    models: list[str]
+    dev_token: str | None = Field(description="A token of user `demo`; only in development.")
+
+
+class FieldError(BaseModel):
+    """One thing that is wrong with a request: where, and what."""
+
+    detail: str
+    pointer: str | None = Field(None, description="JSON pointer into the body.")
+    parameter: str | None = Field(None, description="Name of a query parameter.")
+    header: str | None = Field(None, description="Name of a header.")
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable name of the error: docs/errors.md lists them.")
+    request_id: str
+    retryable: bool = Field(description="Whether the same request may work later.")
+    errors: list[FieldError] = []
+
+
+def job_path(job_id: str) -> str:
+    """Say where a job is read."""
+    return f"/jobs/{job_id}"
+
+
+def session_path(session_id: str) -> str:
+    """Say where a session is read."""
+    return f"/sessions/{session_id}"
+
+
+def partial_text(events: Iterable[str]) -> str:
+    """Join the answer so far from a turn's events (JSON texts, in order): what came after the last reset or snapshot."""
+    text = ""
+    for event in map(json.loads, events):
+        if event["type"] == RESET:
+            text = ""
+        elif event["type"] == SNAPSHOT:
+            text = event["text"]
+        elif event["type"] == DELTA and event["kind"] == "text":
+            text += event["text"]
+    return text
+
+
+def _messages(turn: Turn) -> list[MessageView]:
+    said = {"job_id": str(turn.job_id), "status": turn.status.value}
+    error = _error(turn)
+    messages = [MessageView(role="user", text=text_of(turn.input), created_at=timestamp(turn.created_at), error=error, **said)]
+    if turn.answer is not None and (turn.answer or turn.status is Status.COMPLETED):
+        ended = timestamp(turn.ended_at or turn.created_at)
+        messages.append(MessageView(role="assistant", text=turn.answer, created_at=ended, error=error, **said))
+    return messages
+
+
+def _error(turn: Turn) -> ErrorView | None:
+    if turn.error is None:
+        return None
+    known: dict[str, Any] = {name: turn.error[name] for name in ErrorView.model_fields if name in turn.error}
+    return ErrorView(**known)

@@ -1,0 +1,88 @@
+"""Raw bytes become a checked model, or a problem that says what is wrong and where.
+
+Flask's own `get_json` takes duplicate keys, NaN, lone surrogates and UTF-16, and answers 500 to deep nesting. The parser here
+(jiter, the one inside pydantic) refuses all of them: it reads UTF-8 only, and at most 200 levels.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import jiter
+from flask import Request, request
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from chatapp.api.context import services
+from chatapp.errors import InvalidRequest, Malformed, TooLarge, UnsupportedMedia
+
+Model = TypeVar("Model", bound=BaseModel)
+
+MAX_ERRORS = 20
+"""Problems listed at most: a body of ten thousand wrong keys is answered shortly."""
+
+MAX_POINTER_CHARS = 200
+_NOT_YET = {"/callback_url": "is not available yet"}
+
+
+def read_body(model: type[Model]) -> Model:
+    """Read the request's JSON body.
+
+    Raises: UnsupportedMedia, TooLarge (before the body is read, or while), Malformed, InvalidRequest.
+    """
+    _check_media_type(request)
+    data = request.get_data(cache=False)
+    if len(data) > services().settings.max_body_bytes:
+        raise TooLarge
+    if request.content_length is not None and len(data) != request.content_length:
+        raise Malformed("The body ended before its Content-Length")
+    try:
+        value = jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True)
+    except ValueError as error:
+        raise Malformed(f"The body is not JSON: {str(error)[:MAX_POINTER_CHARS]}") from error
+    return _validate(model, value, "pointer", strict=True)
+
+
+def read_query(model: type[Model]) -> Model:
+    """Read the query's parameters. Each may come once.
+
+    Raises: InvalidRequest.
+    """
+    given = request.args.to_dict(flat=False)
+    if doubled := [name for name, values in given.items() if len(values) > 1]:
+        raise InvalidRequest(
+            errors=[{"parameter": name[:MAX_POINTER_CHARS], "detail": "is given more than once"} for name in doubled]
+        )
+    return _validate(model, {name: values[0] for name, values in given.items()}, "parameter", strict=False)
+
+
+def _check_media_type(of: Request) -> None:
+    if of.mimetype != "application/json" or of.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMedia("Send Content-Type: application/json, in UTF-8")
+    if of.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("Send the body without a Content-Encoding")
+
+
+def _validate(model: type[Model], value: object, place: str, *, strict: bool) -> Model:
+    try:
+        return model.model_validate(value, strict=strict, context=services().settings)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise InvalidRequest(errors=[_shown(e, place) for e in found[:MAX_ERRORS]]) from error
+
+
+def _shown(error: ErrorDetails, place: str) -> dict[str, Any]:
+    return {
+        place: _pointer(error["loc"]) if place == "pointer" else str(error["loc"][0])[:MAX_POINTER_CHARS],
+        "detail": _said(error),
+    }
+
+
+def _pointer(loc: Sequence[int | str]) -> str:
+    """Write a place as a JSON pointer (RFC 6901)."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in loc)[:MAX_POINTER_CHARS]
+
+
+def _said(error: ErrorDetails) -> str:
+    if error["type"] == "extra_forbidden":
+        return _NOT_YET.get(_pointer(error["loc"]), "is not a known field")
+    return error["msg"].removeprefix("Value error, ")

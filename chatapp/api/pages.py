@@ -1,0 +1,74 @@
+"""The chat page, the API's description and its browser. All of it public, all of it from here: no other host is asked."""
+
+from pathlib import Path
+
+from flask import Blueprint, Response, current_app, json, send_from_directory
+
+from chatapp.api.answers import AppConfig
+from chatapp.api.context import services
+from chatapp.api.edge import page_policy
+from chatapp.api.openapi import document
+from chatapp.api.operations import operation
+from chatapp.api.replies import reply
+from chatapp.auth import issue
+
+bp = Blueprint("pages", __name__)
+
+STATIC = Path(__file__).with_name("static")
+DEV_USER = "demo"
+DEV_TOKEN_SECONDS = 12 * 3_600
+
+
+@bp.get("/")
+@operation(answers={200: "text/html"}, public=True)
+def index() -> Response:
+    """Open the chat page."""
+    return _page("index.html")
+
+
+@bp.get("/docs")
+@operation(answers={200: "text/html"}, public=True)
+def docs() -> Response:
+    """Browse this description."""
+    return _page("docs/index.html")
+
+
+@bp.get("/static/<path:name>")
+@operation(answers={200: "application/octet-stream"}, public=True)
+def static(name: str) -> Response:
+    """Fetch a file of the pages."""
+    return _page(name)
+
+
+@bp.get("/openapi.json")
+@operation(answers={200: "application/json"}, public=True)
+def openapi() -> Response:
+    """Read this description (OpenAPI 3.1)."""
+    made = current_app.extensions
+    if "openapi" not in made:  # the same for the life of the process, and not cheap to make
+        made["openapi"] = json.dumps(document(current_app, services().settings))
+    return Response(made["openapi"], mimetype="application/json")
+
+
+@bp.get("/app-config")
+@operation(answers={200: AppConfig}, public=True)
+def app_config() -> Response:
+    """Read what the chat page needs to begin."""
+    settings = services().settings
+    return reply(AppConfig(ws_url=settings.public_ws_url, models=list(settings.models), dev_token=_dev_token()), nulls=True)
+
+
+def _dev_token() -> str | None:
+    """Sign the page in by itself, on a developer's machine only."""
+    settings = services().settings
+    if settings.env != "development" or settings.signing_secret is None:
+        return None
+    return issue(
+        settings.signing_secret, DEV_USER, seconds=DEV_TOKEN_SECONDS, issuer=settings.jwt_issuer, audience=settings.jwt_audience
+    )
+
+
+def _page(name: str) -> Response:
+    response = send_from_directory(STATIC, name)  # kept by browsers, asked again each time (ETag)
+    response.headers["Content-Security-Policy"] = page_policy(services().settings)
+    return response

@@ -1,0 +1,186 @@
+"""What clients may send. Every field is listed; anything else is refused (DESIGN section 6).
+
+Limits that are settings come in as the validation context, so that one set of models serves every configuration.
+"""
+
+import unicodedata
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+
+from config.settings import Settings
+
+FLOWS = ("chat",)
+MAX_PARTS = 16
+MAX_TITLE_CHARS = 200
+MAX_METADATA_KEYS = 16
+MAX_METADATA_CHARS = 512
+MAX_WAIT_SECONDS = 20
+MAX_PAGE = 100
+_LATER = ("interrupt", "merge")
+
+
+def _text(value: str) -> str:
+    """Refuse NUL, which neither terminals nor databases agree on. Lone surrogates do not pass the JSON parser."""
+    if "\x00" in value:
+        raise ValueError("must not hold the character NUL")
+    return value
+
+
+def _said(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be blank")
+    return _text(value)
+
+
+def _one_line(value: str) -> str:
+    if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in value):
+        raise ValueError("must not hold control characters or line breaks")
+    return _said(value)
+
+
+def _as_parts(value: Any) -> Any:
+    if isinstance(value, str):
+        return [{"kind": "text", "text": value}]
+    if not isinstance(value, list):
+        raise ValueError("must be a text, or a list of parts")  # noqa: TRY004  pydantic shows ValueErrors to the client
+    return value
+
+
+def _settings(info: ValidationInfo) -> Settings:
+    if not isinstance(info.context, Settings):
+        raise TypeError("requests are validated with the settings as context")
+    return info.context
+
+
+class Strict(BaseModel):
+    """A request: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class TextPart(Strict):
+    """A part of a message."""
+
+    kind: Literal["text"]
+    text: str
+
+
+def _message(parts: list[TextPart], info: ValidationInfo) -> list[TextPart]:
+    whole = _said("\n".join(part.text for part in parts))
+    if len(whole) > (limit := _settings(info).max_message_chars):
+        raise ValueError(f"must have at most {limit} characters; it has {len(whole)}")
+    return parts
+
+
+def _instructions(value: str, info: ValidationInfo) -> str:
+    if len(value) > (limit := _settings(info).max_message_chars):
+        raise ValueError(f"must have at most {limit} characters; it has {len(value)}")
+    return _said(value)
+
+
+Message = Annotated[
+    list[TextPart],
+    Field(min_length=1, max_length=MAX_PARTS),
+    BeforeValidator(_as_parts),
+    AfterValidator(_message),
+    WithJsonSchema(
+        {
+            "description": "Text, or a list of parts.",
+            "oneOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "items": {"$ref": "#/components/schemas/TextPart"}, "minItems": 1, "maxItems": MAX_PARTS},
+            ],
+        }
+    ),
+]
+SessionId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="32 hex digits, as an answer of ours gave it.")]
+Title = Annotated[str, Field(max_length=MAX_TITLE_CHARS), AfterValidator(_one_line)]
+MetadataKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+MetadataValue = Annotated[str, Field(max_length=MAX_METADATA_CHARS), AfterValidator(_text)]
+
+
+class ChatRequest(Strict):
+    """A message to be answered."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"message": "Why is the sky blue?"}]})
+
+    message: Message
+    session_id: SessionId | None = Field(None, description="The conversation it continues; without it a new one begins.")
+    flow: Literal["chat"] = Field("chat", description="How it is answered.")
+    on_busy: Literal["enqueue", "reject"] = Field("enqueue", description="What to do while the session has an open turn.")
+    restart: Literal["reset", "fail"] = Field("reset", description="What a failure after the first visible text does.")
+    connection_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")] | None = Field(
+        None, description="A WebSocket of yours that shall follow the job at once."
+    )
+    model: str | None = Field(None, description="One of the allowed models.")
+    instructions: Annotated[str, AfterValidator(_instructions)] | None = Field(None, description="The system prompt.")
+    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
+    max_output_tokens: int | None = Field(None, ge=1, description="Longest answer.")
+    metadata: dict[MetadataKey, MetadataValue] = Field(
+        default_factory=dict, max_length=MAX_METADATA_KEYS, description="Yours; given back with the job."
+    )
+
+    @field_validator("on_busy", mode="before")
+    @classmethod
+    def _available(cls, value: object) -> object:
+        if value in _LATER:
+            raise ValueError(f"`{value}` is not available yet: use `enqueue` or `reject`")
+        return value
+
+    @field_validator("model")
+    @classmethod
+    def _allowed(cls, value: str | None, info: ValidationInfo) -> str | None:
+        models = _settings(info).models
+        if value is not None and value not in models:
+            raise ValueError(f"must be one of: {', '.join(models)}")
+        return value
+
+    @field_validator("max_output_tokens")
+    @classmethod
+    def _affordable(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and value > (limit := _settings(info).max_output_tokens):
+            raise ValueError(f"must be at most {limit}")
+        return value
+
+
+class NewSession(Strict):
+    """A conversation to begin."""
+
+    flow: Literal["chat"] = Field("chat", description="How its messages are answered.")
+    title: Title | None = None
+
+
+class SessionChange(Strict):
+    """What may be changed of a session."""
+
+    title: Title
+
+
+class JobQuery(Strict):
+    """How to read a job."""
+
+    wait: int = Field(0, ge=0, le=MAX_WAIT_SECONDS, description="Seconds to wait for the end of the job.")
+
+
+class SessionsQuery(Strict):
+    """Which page of the sessions."""
+
+    limit: int = Field(20, ge=1, le=MAX_PAGE, description="Sessions per page.")
+    cursor: str | None = Field(None, pattern=r"^[A-Za-z0-9_=-]{1,256}$", description="`cursor` of the page before.")
+
+
+class ConversationQuery(Strict):
+    """Which page of the messages."""
+
+    limit: int = Field(50, ge=1, le=MAX_PAGE, description="Turns per page; each is one or two messages.")
+    cursor: Annotated[int, Field(ge=1, lt=10**9)] | None = Field(None, description="`cursor` of the page after this one in time.")

@@ -1,0 +1,74 @@
+"""Sessions: conversations and their messages."""
+
+from flask import Blueprint, Response
+
+from chatapp.api.answers import ConversationPage, SessionPage, SessionView, session_path
+from chatapp.api.body import read_body, read_query
+from chatapp.api.context import principal, services, take_allowance
+from chatapp.api.operations import operation
+from chatapp.api.owned import own_session, visible
+from chatapp.api.replies import reply
+from chatapp.api.requests import ConversationQuery, NewSession, SessionChange, SessionsQuery
+from chatapp.errors import Malformed, NotFound, RateLimited, StoreUnavailable, TooLarge, UnsupportedMedia
+
+bp = Blueprint("sessions", __name__)
+
+_BODY = (Malformed, TooLarge, UnsupportedMedia, RateLimited, StoreUnavailable)
+
+
+@bp.post("/sessions")
+@operation(body=NewSession, answers={201: SessionView}, errors=_BODY)
+def post_session() -> Response:
+    """Begin a session; a message without a session id begins one too."""
+    body = read_body(NewSession)
+    take_allowance()
+    session = services().sessions.create(user_id=principal().user_id, flow=body.flow, title=body.title)
+    return reply(SessionView.of(session), 201, {"Location": session_path(session.id)})
+
+
+@bp.get("/sessions")
+@operation(query=SessionsQuery, answers={200: SessionPage}, errors=(StoreUnavailable,))
+def list_sessions() -> Response:
+    """List your sessions, the last used first."""
+    query = read_query(SessionsQuery)
+    found, cursor = services().sessions.list(principal().user_id, query.limit, query.cursor)
+    return reply(SessionPage(sessions=[SessionView.of(s) for s in found], cursor=cursor), nulls=True)
+
+
+@bp.get("/sessions/<session_id>")
+@operation(answers={200: SessionView}, errors=(NotFound, StoreUnavailable))
+def get_session(session_id: str) -> Response:
+    """Read a session."""
+    return reply(SessionView.of(own_session(session_id)))
+
+
+@bp.patch("/sessions/<session_id>")
+@operation(body=SessionChange, answers={200: SessionView}, errors=(*_BODY, NotFound))
+def patch_session(session_id: str) -> Response:
+    """Give a session another title."""
+    body = read_body(SessionChange)
+    take_allowance()
+    session = own_session(session_id)
+    renamed = services().sessions.rename(session.id, user_id=principal().user_id, title=body.title)
+    return reply(SessionView.of(renamed))
+
+
+@bp.delete("/sessions/<session_id>")
+@operation(answers={204: None}, errors=(NotFound, RateLimited, StoreUnavailable))
+def delete_session(session_id: str) -> Response:
+    """Delete a session and all that was said in it."""
+    take_allowance()
+    services().delete_session(own_session(session_id).id, user_id=principal().user_id)
+    return Response(status=204)
+
+
+@bp.get("/sessions/<session_id>/conversation")
+@operation(query=ConversationQuery, answers={200: ConversationPage}, errors=(NotFound, StoreUnavailable))
+def get_conversation(session_id: str) -> Response:
+    """Read the messages of a session, the newest page first, each page oldest first."""
+    query = read_query(ConversationQuery)
+    session = own_session(session_id)
+    turns = services().turns.page(session.id, limit=query.limit, before=query.cursor)
+    more = len(turns) == query.limit and turns[-1].number > 1
+    shown = [turn for turn in turns if visible(turn)]
+    return reply(ConversationPage.of(session.id, shown, cursor=turns[-1].number if more else None), nulls=True)

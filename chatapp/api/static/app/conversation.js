@@ -1,0 +1,52 @@
+// A conversation in memory: its turns, by job, in turn order. Knows nothing of the screen.
+
+import { applyMessage, isOpen, newTurn, numberOf } from "./turn.js";
+
+export class Conversation {
+  constructor(id = null) {
+    this.id = id;
+    this.turns = [];
+    this.older = null; // the cursor of the page before the first turn
+    this.loaded = id === null;
+    this.sending = Promise.resolve(); // messages of one conversation are posted one after the other
+    this.posting = 0;
+  }
+
+  find(jobId) {
+    return this.turns.find((turn) => turn.jobId === jobId);
+  }
+
+  get openTurns() {
+    return this.turns.filter((turn) => turn.jobId && isOpen(turn));
+  }
+
+  /** How many open turns stand before this one. */
+  position(turn) {
+    return this.turns.filter((other) => other !== turn && isOpen(other) && this.turns.indexOf(other) < this.turns.indexOf(turn)).length;
+  }
+
+  add(turn) {
+    this.turns.push(turn);
+    this.sort();
+    return turn;
+  }
+
+  /** Turn order; what the server has not numbered yet stays at the end, as it was written. */
+  sort() {
+    this.turns.sort((a, b) => (a.number === b.number ? 0 : a.number - b.number));
+  }
+
+  /** Take a page of messages; `messages` come oldest first, a turn as one or two of them. */
+  merge(messages) {
+    for (const message of messages) {
+      const turn = this.find(message.job_id) ?? this.add(fromMessage(message));
+      applyMessage(turn, message);
+    }
+    this.loaded = true;
+  }
+}
+
+function fromMessage(message) {
+  const { job_id: jobId, status } = message;
+  return newTurn({ jobId, status, number: numberOf(jobId), createdAt: Date.parse(message.created_at) });
+}

@@ -1,0 +1,152 @@
+// The list of conversations: newest first, by day; open, rename, delete.
+
+import { byId, h, icon } from "./dom.js";
+import { dayOf, titleOf } from "./words.js";
+
+export class Sidebar {
+  #sessions = new Map();
+  #next = null;
+  #current = null;
+  #busy = new Set();
+
+  /** `api`; `onDeleted(id)`, `onTitle()`, `onProblem(problem)`. */
+  constructor({ api, onDeleted, onTitle, onProblem }) {
+    Object.assign(this, { api, onDeleted, onTitle, onProblem });
+    this.list = byId("sessions");
+    this.app = byId("app");
+    byId("open-side").onclick = () => this.drawer(true);
+    byId("close-side").onclick = () => this.drawer(false);
+    byId("scrim").onclick = () => this.drawer(false);
+    addEventListener("keydown", (event) => event.key === "Escape" && this.drawer(false));
+  }
+
+  /** Open or close the drawer of narrow windows. */
+  drawer(open) {
+    if (open === this.app.classList.contains("side-open")) return;
+    this.app.classList.toggle("side-open", open);
+    byId(open ? "close-side" : "open-side").focus();
+  }
+
+  /** Fetch the newest page again; what is known beyond it stays. */
+  async load() {
+    const page = await this.api.sessions();
+    this.#take(page.sessions);
+    this.#next ??= page.next;
+    this.paint();
+  }
+
+  async #loadMore() {
+    const page = await this.api.sessions(this.#next);
+    this.#take(page.sessions);
+    this.#next = page.next;
+    this.paint();
+  }
+
+  #take(sessions) {
+    for (const session of sessions) this.#sessions.set(session.session_id, session);
+  }
+
+  /** A conversation was used just now: it goes to the top. */
+  touch(sessionId, text) {
+    const known = this.#sessions.get(sessionId) ?? { session_id: sessionId, title: text };
+    this.#sessions.set(sessionId, { ...known, updated_at: new Date().toISOString() });
+    this.paint();
+  }
+
+  title(sessionId) {
+    return sessionId ? titleOf(this.#sessions.get(sessionId)?.title) : "New chat";
+  }
+
+  mark({ current = this.#current, busy = this.#busy }) {
+    if (current === this.#current && busy.size === this.#busy.size && [...busy].every((id) => this.#busy.has(id))) return;
+    this.#current = current;
+    this.#busy = busy;
+    this.paint();
+  }
+
+  paint() {
+    if (this.list.querySelector("input")) return; // a title is being edited
+    const sorted = [...this.#sessions.values()].sort((a, b) => Date.parse(b.updated_at) - Date.parse(a.updated_at));
+    const parts = [];
+    let heading = null;
+    for (const session of sorted) {
+      const label = dayOf(Date.parse(session.updated_at));
+      if (label !== heading) parts.push(h("h2", {}, (heading = label)));
+      parts.push(this.#item(session));
+    }
+    if (!parts.length) parts.push(h("p.none", {}, "Your conversations will be listed here."));
+    if (this.#next) parts.push(h("button.more", { onclick: () => this.#loadMore().catch(this.onProblem) }, "Show older"));
+    this.list.replaceChildren(...parts);
+  }
+
+  #item(session) {
+    const { session_id: id } = session;
+    const name = titleOf(session.title);
+    const link = h("a.session-link", { href: `#/${id}`, title: name, onclick: () => this.drawer(false) }, h("i.busy"), h("span", {}, name));
+    if (id === this.#current) link.setAttribute("aria-current", "page");
+    const row = h("div.session", { dataset: { session: id } }, link);
+    row.classList.toggle("is-busy", this.#busy.has(id));
+    row.append(
+      h("button.icon-button.small", { ariaLabel: `Rename ${name}`, title: "Rename", onclick: () => this.#rename(row, session) }, icon("pen")),
+      h("button.icon-button.small", { ariaLabel: `Delete ${name}`, title: "Delete", onclick: () => this.#delete(session) }, icon("bin")),
+    );
+    return row;
+  }
+
+  #rename(row, session) {
+    const field = h("input", { value: session.title ?? "", maxLength: 200, ariaLabel: "Title" });
+    let done = false;
+    const finish = (keep) => {
+      if (done) return;
+      done = true;
+      field.remove();
+      const title = field.value.replace(/\s+/g, " ").trim();
+      if (keep && title && title !== session.title) this.#save(session, title);
+      this.paint();
+    };
+    field.onblur = () => finish(true);
+    field.onkeydown = (event) => {
+      event.stopPropagation();
+      if (event.key === "Enter") finish(true);
+      if (event.key === "Escape") finish(false);
+    };
+    row.replaceChildren(field);
+    field.select();
+  }
+
+  async #save(session, title) {
+    const before = session.title;
+    session.title = title;
+    this.onTitle();
+    try {
+      await this.api.rename(session.session_id, title);
+    } catch (problem) {
+      session.title = before;
+      this.onProblem(problem);
+      this.onTitle();
+      this.paint();
+    }
+  }
+
+  async #delete(session) {
+    if (!(await confirmed(titleOf(session.title)))) return;
+    try {
+      await this.api.remove(session.session_id);
+    } catch (problem) {
+      if (problem.status !== 404) return this.onProblem(problem);
+    }
+    this.#sessions.delete(session.session_id);
+    this.paint();
+    this.onDeleted(session.session_id);
+  }
+}
+
+function confirmed(title) {
+  const dialog = byId("confirm");
+  byId("confirm-text").textContent = `“${title}” and everything said in it will be gone.`;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((done) => {
+    dialog.onclose = () => done(dialog.returnValue === "yes");
+  });
+}

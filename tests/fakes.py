@@ -1,0 +1,217 @@
+"""The services in memory, with the interface of `chatapp.services.Services`: for tests of what stands above them."""
+
+# ruff: noqa: ARG002  a fake has the interface of the real one
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from chatapp.auth import SharedSecret, Tokens, issue
+from chatapp.errors import IdempotencyMismatch, NotFound
+from chatapp.flows.submit import Accepted, Submission
+from chatapp.live.ratelimit import Allowance
+from chatapp.model import JobId, Session, Status, Turn, new_session_id
+from config.settings import Settings
+
+SECRET = "a-secret-of-the-tests-with-enough-bytes"
+HOUR_MS = 3_600_000
+
+
+class FakeClock:
+    """Stands still until it is told to move."""
+
+    def __init__(self) -> None:
+        self.ms = 1_800_000_000_000
+
+    def now(self) -> int:
+        return self.ms
+
+    def monotonic(self) -> float:
+        return self.ms / 1000
+
+
+class FakeLimiter:
+    """Counts down; None means no limit."""
+
+    def __init__(self, left: int | None = None) -> None:
+        self.left = left
+        self.taken = 0
+
+    def take(self, user_id: str) -> Allowance:
+        self.taken += 1
+        if self.left is None:
+            return Allowance()
+        allowed, self.left = self.left > 0, max(self.left - 1, 0)
+        return Allowance(allowed=allowed, limit=10, window=60, remaining=self.left, reset=12.3, retry_after=0 if allowed else 5.2)
+
+
+class FakeSessions:
+    """Sessions in a dict."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self.all: dict[str, Session] = {}
+
+    def create(self, *, user_id: str, flow: str, title: str | None = None) -> Session:
+        now = self._clock.now()
+        made = Session(
+            id=new_session_id(),
+            user_id=user_id,
+            flow=flow,
+            title=title,
+            created_at=now,
+            updated_at=now,
+            expires_at=now + 24 * HOUR_MS,
+        )
+        self.all[made.id] = made
+        return made
+
+    def get(self, session_id: str) -> Session | None:
+        return self.all.get(session_id)
+
+    def list(self, user_id: str, limit: int, cursor: str | None = None) -> tuple[list[Session], str | None]:
+        mine = [s for s in reversed(self.all.values()) if s.user_id == user_id and s.alive(self._clock.now())]
+        start = int(cursor or 0)
+        return mine[start : start + limit], str(start + limit) if len(mine) > start + limit else None
+
+    def rename(self, session_id: str, *, user_id: str, title: str) -> Session:
+        self.all[session_id] = replace(self.all[session_id], title=title)
+        return self.all[session_id]
+
+
+class FakeTurns:
+    """Turns in a dict."""
+
+    def __init__(self) -> None:
+        self.all: dict[JobId, Turn] = {}
+
+    def get(self, job_id: JobId) -> Turn | None:
+        return self.all.get(job_id)
+
+    def page(self, session_id: str, *, limit: int, before: int | None = None) -> list[Turn]:
+        found = [t for t in self.all.values() if t.session_id == session_id and t.number < (before or 10**9)]
+        return sorted(found, key=lambda t: -t.number)[:limit]
+
+
+class FakeSubmit:
+    """Keeps what it is given. `failure` is raised instead, when set."""
+
+    def __init__(self, clock: FakeClock, sessions: FakeSessions, turns: FakeTurns) -> None:
+        self._clock, self._sessions, self._turns = clock, sessions, turns
+        self.seen: list[Submission] = []
+        self.failure: Exception | None = None
+        self._known: dict[str, tuple[str, Accepted]] = {}
+
+    def __call__(self, submission: Submission) -> Accepted:
+        if self.failure:
+            raise self.failure
+        if (key := submission.idempotency) and key.key in self._known:
+            fingerprint, accepted = self._known[key.key]
+            if fingerprint != key.fingerprint:
+                raise IdempotencyMismatch
+            return replace(accepted, replayed=True)
+        self.seen.append(submission)
+        accepted = self._keep(submission)
+        if key:
+            self._known[key.key] = (key.fingerprint, accepted)
+        return accepted
+
+    def _keep(self, submission: Submission) -> Accepted:
+        now = self._clock.now()
+        if submission.session_id is None:
+            session = self._sessions.create(user_id=submission.user_id, flow=submission.flow)
+        else:
+            session = self._sessions.all.get(submission.session_id)  # type: ignore[assignment]
+            if session is None or session.user_id != submission.user_id or not session.alive(now):
+                raise NotFound("this text must not reach the client")
+        turn = Turn(
+            session_id=session.id,
+            number=session.turn_count + 1,
+            user_id=submission.user_id,
+            flow=submission.flow,
+            input=submission.input,
+            options=submission.options,
+            created_at=now,
+            expires_at=now + 7 * 24 * HOUR_MS,
+            metadata=submission.metadata,
+        )
+        position = len(session.open_turns)
+        self._turns.all[turn.job_id] = turn
+        self._sessions.all[session.id] = replace(
+            session, turn_count=turn.number, open_turns=session.open_turns | {turn.number}, updated_at=now
+        )
+        return Accepted(turn.job_id, Status.QUEUED, position, now)
+
+
+class FakeEvents:
+    """The logs of turns, as lists of JSON texts."""
+
+    def __init__(self) -> None:
+        self.logs: dict[JobId, list[str]] = {}
+        self.failure: Exception | None = None
+
+    def read(self, job_id: JobId, after: object = None) -> list[str]:
+        if self.failure:
+            raise self.failure
+        return self.logs.get(job_id, [])
+
+
+class FakeSockets:
+    """Knows no socket but `known`."""
+
+    def __init__(self) -> None:
+        self.known = ""
+        self.failure: Exception | None = None
+
+    def follow(self, socket_id: str, user_id: str, session_id: str, job_id: JobId) -> bool:
+        if self.failure:
+            raise self.failure
+        return socket_id == self.known
+
+
+class FakeHealth:
+    """Says what it is told to say."""
+
+    def __init__(self) -> None:
+        self.parts = {"dynamodb": True, "sqs": True, "redis": True}
+
+    def ready(self) -> dict[str, bool]:
+        return self.parts
+
+    def redis(self) -> bool:
+        return self.parts["redis"]
+
+
+@dataclass
+class FakeServices:
+    """All of them."""
+
+    settings: Settings
+    clock: FakeClock = field(default_factory=FakeClock)
+    limiter: FakeLimiter = field(default_factory=FakeLimiter)
+    events: FakeEvents = field(default_factory=FakeEvents)
+    sockets: FakeSockets = field(default_factory=FakeSockets)
+    health: FakeHealth = field(default_factory=FakeHealth)
+    turns: FakeTurns = field(default_factory=FakeTurns)
+
+    def __post_init__(self) -> None:
+        self.sessions = FakeSessions(self.clock)
+        self.submit = FakeSubmit(self.clock, self.sessions, self.turns)
+        self.tokens = Tokens(SharedSecret(SECRET))
+        self.on_wait: Any = lambda: None
+
+    def until_ended(self, job_id: JobId, seconds: float) -> Turn | None:
+        self.on_wait()
+        return self.turns.get(job_id)
+
+    def delete_session(self, session_id: str, *, user_id: str) -> None:
+        self.sessions.all[session_id] = replace(self.sessions.all[session_id], deleted_at=self.clock.now())
+
+
+def fake_services(**settings: Any) -> FakeServices:
+    """Make the services with these settings over the defaults."""
+    return FakeServices(Settings(**{"jwt_secret": SECRET, **settings}))
+
+
+def bearer(user_id: str = "ada", **more: Any) -> dict[str, str]:
+    """Make the Authorization header of a user."""
+    return {"Authorization": f"Bearer {issue(SECRET, user_id, **{'seconds': 600, **more})}"}
