@@ -1,0 +1,95 @@
+"""What all tests share: the tiers by folder, real servers, and the rule for what is missing on this machine.
+
+A missing server or browser skips a test here, with the reason, and fails it in CI, where nothing may be missing.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chatapp.dev import twin
+from chatapp.dev.ports import free_port
+from tests.servers import running
+from tests.stack import Stack, started_stack
+
+# Before any module of ours is imported by a test: no test may read a developer's .env.
+os.environ["CHATAPP_ENV_FILE"] = ""
+for _variable in ("NO_PROXY", "no_proxy"):
+    os.environ[_variable] = "127.0.0.1,localhost"
+
+TIERS = ("unit", "integration", "e2e", "chaos")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare a marker for each tier."""
+    for tier in TIERS:
+        config.addinivalue_line("markers", f"{tier}: set by the folder tests/{tier}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with its tier, and run the fast ones first."""
+    for item in items:
+        if (tier := _tier(item)) is not None:
+            item.add_marker(tier)
+    items.sort(key=lambda item: TIERS.index(_tier(item) or "unit"))
+
+
+def _tier(item: pytest.Item) -> str | None:
+    return next((part for part in item.path.relative_to(Path(__file__).parent).parts if part in TIERS), None)
+
+
+def need(what: str, found: object) -> None:
+    """Skip the test when `what` is missing on this machine; in CI fail it."""
+    if found:
+        return
+    message = f"{what} is missing on this machine"
+    if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis server: its URL."""
+    try:
+        child = twin.redis(port := free_port(), None)
+    except twin.NoRedisServerError:
+        need("a Redis server", None)
+        raise
+    with running(child, tmp_path_factory.mktemp("valkey")):
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An emulator of SQS and DynamoDB: its endpoint URL. Pass credentials explicitly; any will do."""
+    port = free_port()
+    with running(twin.aws(port, None), tmp_path_factory.mktemp("aws")):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def model_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The scripted model server, without delay: its base URL, ending in /v1. Counts are at /stats beside it."""
+    port = free_port()
+    with running(twin.model(port, delay=0), tmp_path_factory.mktemp("llm")):
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole stack, as `make run` starts it."""
+    with started_stack(tmp_path_factory.mktemp("stack")) as running_stack:
+        yield running_stack
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    need("Chromium", path)
+    assert path is not None
+    return path

@@ -1,0 +1,79 @@
+"""Services on real servers, each test module with tables and queues of its own."""
+
+import secrets
+import threading
+from collections import Counter
+
+import pytest
+
+from chatapp.flows.submit import Submission
+from chatapp.model import ModelOptions, text_part
+from chatapp.provision import Provisioner
+from chatapp.services import build
+from config.settings import Settings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _credentials():
+    """Any credentials will do for the emulator; boto3 wants some."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        yield
+
+
+@pytest.fixture(scope="module")
+def settings(valkey, aws, model_server):
+    """Settings for this module's own queues and tables, provisioned."""
+    prefix = f"t{secrets.token_hex(4)}-"
+    made = Settings.model_validate(
+        {
+            "env": "test",
+            "redis_url": valkey,
+            "aws_endpoint_url": aws,
+            "sqs_queue_url_prefix": f"{aws}/000000000000/{prefix}",
+            "dynamodb_table_prefix": prefix,
+            "openai_base_url": model_server,
+            "openai_api_key": "test",
+        }
+    )
+    Provisioner(made).apply()
+    return made
+
+
+@pytest.fixture
+def services(settings):
+    """What a process has."""
+    made = build(settings)
+    yield made
+    made.redis.close()
+
+
+@pytest.fixture
+def user():
+    """A user nobody else is."""
+    return f"user-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def submit(services, user):
+    """Submit a text as the test's user."""
+
+    def submit(text="[[echo=hello]]", **fields):
+        return services.submit(Submission(user_id=user, input=(text_part(text),), options=ModelOptions("m"), **fields))
+
+    return submit
+
+
+@pytest.fixture
+def counted(services):
+    """Count DynamoDB requests by operation, as botocore sends them."""
+    counts = Counter()
+    lock = threading.Lock()
+
+    def count(model, **_):
+        with lock:
+            counts[model.name] += 1
+
+    services.dynamodb.meta.events.register("before-call.dynamodb.*", count)
+    return counts

@@ -1,0 +1,278 @@
+"""A worker looks at a turn: every row of the table in DESIGN's Wake-ups."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from redis import Redis
+
+from chatapp.flows.turn import HideUntil
+from chatapp.model import JobId, Status, new_session_id
+from chatapp.payloads import TERMINAL
+from chatapp.services import build
+from tasks.heartbeat import Heartbeat
+
+
+def events(services, job_id):
+    return [json.loads(text) for text in services.events.read(job_id)]
+
+
+def kinds(services, job_id):
+    return [e["type"] for e in events(services, job_id)]
+
+
+def text_of(found):
+    return "".join(e["text"] for e in found if e["type"] == "message_delta")
+
+
+def sent(services):
+    """The job ids of all messages that are in the queue, taken out of it."""
+    import base64
+
+    import boto3
+
+    sqs = boto3.client("sqs", region_name="us-east-1", endpoint_url=services.settings.aws_endpoint_url)
+    url, found = services.settings.queue_url("chat"), []
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        for message in messages:
+            found.append(json.loads(base64.b64decode(message["Body"]))["headers"]["id"])
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return found
+
+
+def test_a_turn_is_answered_and_its_events_join_to_the_stored_answer(services, submit):
+    """started, deltas, completed; ids without a gap."""
+    job_id = submit("Tell me about queues [[delay=0]]").job_id
+    assert services.answer(job_id) is None
+    turn, found = services.turns.get(job_id), events(services, job_id)
+    assert turn.status is Status.COMPLETED
+    assert [found[0]["type"], found[-1]["type"]] == ["message_started", "message_completed"]
+    assert [e["id"] for e in found] == [f"1-{i}" for i in range(len(found))]
+    assert text_of(found) == turn.answer == found[-1]["text"]
+    assert turn.usage.output_tokens > 0
+    assert str(turn.end_id) == found[-1]["id"]
+
+
+def test_the_second_turn_sees_the_first_with_and_without_the_cache(services, submit):
+    """The history is the same from Redis and from DynamoDB."""
+    first = submit("one [[echo=uno]]").job_id
+    services.answer(first)
+    second = submit("two [[echo=dos]]", session_id=first.session_id).job_id
+    cached = services.answer._load(second)[1]
+    services.redis.delete(f"context:{{{first.session_id}}}")
+    stored = services.answer._load(second)[1]
+    assert cached == stored
+    assert [m.text for m in stored] == ["one [[echo=uno]]", "uno"]
+
+
+def test_a_redelivered_message_of_an_ended_turn_costs_no_model_call(services, submit):
+    """It publishes the end again, which Redis knows already."""
+    job_id = submit().job_id
+    services.answer(job_id)
+    before = events(services, job_id)
+    turn = services.turns.get(job_id)
+    services.answer(job_id)
+    assert events(services, job_id) == before
+    assert services.turns.get(job_id) == turn
+
+
+def test_the_end_of_a_turn_whose_log_is_gone_is_published_from_its_item(services, submit):
+    """A crash between store and publish leaves the client without an end no longer than the redelivery takes."""
+    job_id = submit().job_id
+    services.answer(job_id)
+    end = events(services, job_id)[-1]
+    services.redis.delete(f"events:{{{job_id.session_id}}}.1")
+    services.answer(job_id)
+    assert events(services, job_id) == [end]
+
+
+def test_turns_are_answered_in_order_whatever_arrives_first(services, submit):
+    """Only the head is claimed; its end wakes the next."""
+    first = submit().job_id
+    second = submit(session_id=first.session_id).job_id
+    assert services.answer(second) is None
+    assert services.turns.get(second).status is Status.QUEUED
+    sent(services)
+    services.answer(first)
+    assert sent(services) == [str(second)]
+    services.answer(second)
+    assert services.turns.get(second).status is Status.COMPLETED
+
+
+def test_many_deliveries_at_once_make_one_answer(services, submit):
+    """Twenty copies: one attempt."""
+    job_id = submit("[[tokens=30]] [[delay=0.002]]").job_id
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(lambda _: services.answer(job_id), range(20)))
+    turn = services.turns.get(job_id)
+    assert (turn.status, turn.attempt) == (Status.COMPLETED, 1)
+    assert sum(kind in TERMINAL for kind in kinds(services, job_id)) == 1
+
+
+def test_a_turn_that_is_not_due_hides_its_message(services, submit):
+    """The message is not acked: it is hidden until then."""
+    job_id = submit().job_id
+    services.dynamodb.update_item(
+        TableName=services.settings.table_name("turns"),
+        Key={"SessionId": {"S": job_id.session_id}, "Turn": {"N": "1"}},
+        UpdateExpression="SET Due = :d",
+        ExpressionAttributeValues={":d": {"N": str(services.clock.now() + 60_000)}},
+    )
+    later = services.answer(job_id)
+    assert isinstance(later, HideUntil)
+    assert 55 < later.seconds <= 60
+
+
+@pytest.mark.parametrize(
+    ("directive", "code"),
+    [
+        ("[[status=500]]", "provider_unavailable"),
+        ("[[status=429 retry_after=2]]", "provider_rate_limited"),
+        ("[[status=401]]", "provider_misconfigured"),
+        ("[[status=400]]", "model_request_invalid"),
+        ("[[cut=3]]", "provider_unavailable"),
+        ("[[garbage]]", "provider_unavailable"),
+    ],
+)
+def test_a_provider_that_fails_ends_the_turn_as_failed(services, submit, directive, code):
+    """With our own code, an `error` event, and the next turn woken. A cut stream is a failure, not an answer."""
+    job_id = submit(f"please {directive}").job_id
+    services.answer(job_id)
+    turn = services.turns.get(job_id)
+    assert (turn.status, turn.error["code"]) == (Status.FAILED, code)
+    assert events(services, job_id)[-1]["code"] == code
+    assert services.sessions.get(job_id.session_id).open_turns == frozenset()
+
+
+def test_an_attempt_that_was_interrupted_is_begun_again_with_a_reset(services, submit):
+    """The second attempt's events follow the first's, under its own number."""
+    job_id = submit("again [[echo=done]]").job_id
+    now = services.clock.now() - 60_000
+    _, stale = services.turns.claim(job_id, claim_id="dead", now=services.clock.now(), lease_end=now)
+    old = services.events.open(stale)
+    old.emit("message_started", model="m")
+    old.delta("half an ans")
+    old.settle()
+    services.answer(job_id)
+    found = events(services, job_id)
+    assert [e["type"] for e in found] == [
+        "message_started",
+        "message_delta",
+        "message_reset",
+        "message_delta",
+        "message_completed",
+    ]
+    assert [e["attempt"] for e in found] == [1, 1, 2, 2, 2]
+    assert services.turns.get(job_id).answer == "done"
+    old.delta("wer of a zombie")
+    assert old.settle()
+    with pytest.raises(Exception, match="later attempt"):
+        old.check()
+    assert events(services, job_id) == found
+
+
+def test_a_turn_that_keeps_killing_its_workers_ends(services, submit):
+    """After MAX_CRASHES lapsed leases it fails as `crashed`."""
+    job_id = submit().job_id
+    past = services.clock.now() - 60_000
+    for i in range(services.settings.max_crashes + 1):
+        assert services.turns.claim(job_id, claim_id=f"c{i}", now=services.clock.now(), lease_end=past + i)[0]
+    services.answer(job_id)
+    assert services.turns.get(job_id).error["code"] == "crashed"
+
+
+def test_a_turn_that_waited_too_long_expires(settings, submit):
+    """It ends as failed, without a model call."""
+    impatient = build(settings.model_copy(update={"queue_deadline_seconds": 0.001}))
+    job_id = submit().job_id
+    impatient.answer(job_id)
+    assert impatient.turns.get(job_id).error["code"] == "expired"
+
+
+def test_a_message_of_an_unknown_turn_is_dropped(services):
+    """It says nothing to anybody."""
+    assert services.answer(JobId(new_session_id(), 1)) is None
+
+
+def test_a_deleted_session_has_no_open_turn(services, submit, user):
+    """Queued turns are cancelled; a turn that a crash left is cancelled by whoever claims it."""
+    first = submit().job_id
+    second = submit(session_id=first.session_id).job_id
+    services.delete_session(first.session_id, user)
+    assert {services.turns.get(j).status for j in (first, second)} == {Status.CANCELLED}
+    third = submit().job_id
+    services.sessions.bury(third.session_id, user_id=user)
+    services.answer(third)
+    assert services.turns.get(third).status is Status.CANCELLED
+
+
+def test_without_redis_the_answer_is_stored_all_the_same(settings, submit):
+    """Events are lost, answers are not."""
+    dark = build(settings.model_copy(update={"redis_url": None, "redis_port": 1}))
+    job_id = submit().job_id
+    dark.answer(job_id)
+    assert dark.turns.get(job_id).answer == "hello"
+
+
+def test_a_log_that_is_lost_in_mid_answer_begins_anew_with_the_text_so_far(services, submit, valkey):
+    """Redis restarted empty: the holder renews its lease and writes a snapshot."""
+    job_id = submit("lost [[tokens=60]] [[delay=0.01]]").job_id
+    with ThreadPoolExecutor(1) as pool, Redis.from_url(valkey, decode_responses=True) as redis:
+        running = pool.submit(services.answer, job_id)
+        key, channel = f"events:{{{job_id.session_id}}}.1", redis.pubsub()
+        channel.subscribe(f"live:{{{job_id.session_id}}}")
+        while (message := channel.get_message(timeout=5)) is not None:
+            if message["type"] == "message" and json.loads(message["data"])["type"] == "message_delta":
+                break
+        redis.delete(key)
+        running.result()
+        channel.close()
+    found, turn = events(services, job_id), services.turns.get(job_id)
+    assert found[0]["type"] == "message_snapshot"
+    assert found[0]["text"] + text_of(found[1:]) == turn.answer
+
+
+def test_a_turn_that_outlasts_its_lease_is_renewed(settings, submit):
+    """The heartbeat keeps it: one attempt, whatever the length."""
+    services = build(settings.model_copy(update={"lease_seconds": 1.0}))
+    heartbeat = Heartbeat("test", 0.3, services.leases.renew_all)
+    heartbeat.start()
+    job_id = submit("long [[tokens=100]] [[delay=0.02]]").job_id
+    services.answer(job_id)
+    heartbeat.stop()
+    turn = services.turns.get(job_id)
+    assert (turn.status, turn.attempt) == (Status.COMPLETED, 1)
+    assert turn.ended_at - turn.started_at > 1_000
+    assert len(services.leases) == 0
+
+
+def test_an_attempt_whose_lease_has_run_out_stops_by_its_own_clock(settings, submit):
+    """Without renewals it writes nothing more, and the turn is free for the next attempt."""
+    services = build(settings.model_copy(update={"lease_seconds": 0.3}))
+    job_id = submit("long [[tokens=100]] [[delay=0.02]]").job_id
+    services.answer(job_id)
+    turn = services.turns.get(job_id)
+    assert (turn.status, turn.answer) == (Status.RUNNING, None)
+    assert not any(kind in TERMINAL for kind in kinds(services, job_id))
+    build(settings).answer(job_id)
+    assert services.turns.get(job_id).attempt == 2
+    assert services.turns.get(job_id).status is Status.COMPLETED
+
+
+def test_a_running_turn_of_a_deleted_session_is_cancelled_with_what_it_said(settings, submit, user):
+    """The word is left on the turn, and found at the next renewal: the provider's stream is closed."""
+    services = build(settings)
+    heartbeat = Heartbeat("test", 0.1, services.leases.renew_all)
+    heartbeat.start()
+    job_id = submit("long [[tokens=400]] [[delay=0.02]]").job_id
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(services.answer, job_id)
+        while "message_delta" not in kinds(services, job_id):
+            assert not running.done()
+        services.delete_session(job_id.session_id, user)
+        running.result()
+    heartbeat.stop()
+    turn = services.turns.get(job_id)
+    assert turn.status is Status.CANCELLED
+    assert turn.answer == text_of(events(services, job_id))
+    assert turn.usage.estimated

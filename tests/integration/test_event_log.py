@@ -1,0 +1,133 @@
+"""The log of a turn: fenced, without gaps, and never in the way of an answer."""
+
+import json
+import time
+
+import pytest
+from redis import Redis
+
+from chatapp.errors import LogLost, StaleAttempt
+from chatapp.live.events import EventLog
+from chatapp.model import EventId
+from tests.unit.test_history import turn as made_turn
+
+
+@pytest.fixture
+def redis(valkey):
+    """A client on a real server."""
+    with Redis.from_url(valkey, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def events(redis, services):
+    """The log's two ends."""
+    return EventLog(redis, services.clock)
+
+
+def claimed(attempt=1):
+    from dataclasses import replace
+
+    from chatapp.model import Status, new_session_id
+
+    return replace(made_turn(1, status=Status.RUNNING, answer=None), session_id=new_session_id(), attempt=attempt)
+
+
+def read(events, turn):
+    return [json.loads(e) for e in events.read(turn.job_id)]
+
+
+def test_deltas_within_a_tick_become_one_event(events):
+    """Redis calls are bounded by ticks and not by tokens."""
+    turn = claimed()
+    log = events.open(turn)
+    log.emit("message_started", model="m")
+    for i in range(1000):
+        log.delta(f"{i} ")
+    log.settle()
+    found = read(events, turn)
+    assert len(found) < 20
+    assert "".join(e.get("text", "") for e in found) == "".join(f"{i} " for i in range(1000))
+    assert [e["seq"] for e in found] == list(range(len(found)))
+
+
+def test_an_older_attempt_is_refused(events):
+    """Stream ids must rise, and an id begins with the attempt."""
+    old, new = claimed(1), None
+    log = events.open(old)
+    log.emit("message_started")
+    log.settle()
+    from dataclasses import replace
+
+    new = events.open(replace(old, attempt=2))
+    new.emit("message_reset")
+    new.settle()
+    log.delta("zombie")
+    log.settle()
+    with pytest.raises(StaleAttempt):
+        log.check()
+    assert [e["attempt"] for e in read(events, old)] == [1, 2]
+
+
+def test_a_write_whose_answer_was_lost_is_not_written_twice(events):
+    """The same ids of the same attempt are there already."""
+    turn = claimed()
+    log = events.open(turn)
+    log.emit("message_started")
+    log.delta("a")
+    log.settle()
+    again = events.open(turn)
+    again.emit("message_started")
+    again.delta("a")
+    again.delta("b")
+    again.settle()
+    again.check()
+    assert [e["id"] for e in read(events, turn)] == ["1-0", "1-1"]
+
+
+def test_a_log_begins_with_a_defined_event(events):
+    """Anything else finds it lost."""
+    turn = claimed()
+    log = events.open(turn)
+    log.delta("x")
+    log.settle()
+    with pytest.raises(LogLost):
+        log.check()
+    assert read(events, turn) == []
+    log.reseed()
+    log.settle()
+    log.check()
+    assert [(e["type"], e["text"]) for e in read(events, turn)] == [("message_snapshot", "x")]
+
+
+def test_reading_begins_after_the_cursor(events):
+    """A cursor is exclusive."""
+    turn = claimed()
+    log = events.open(turn)
+    log.emit("message_started")
+    log.emit("message_delta", text="a")
+    log.settle()
+    assert [json.loads(e)["id"] for e in events.read(turn.job_id, EventId(1, 0))] == ["1-1"]
+
+
+def test_writing_does_not_wait_for_a_redis_that_is_away(services):
+    """A model's stream is not held up, and the events go out when Redis is back."""
+    away = EventLog(Redis(port=1, decode_responses=True, socket_connect_timeout=0.2), services.clock)
+    log = away.open(claimed())
+    began = time.monotonic()
+    log.emit("message_started")
+    for _ in range(100):
+        log.delta("x")
+        log.check()
+    assert time.monotonic() - began < 0.2
+
+
+def test_a_restarted_redis_is_taught_the_script_again(events, redis):
+    """NOSCRIPT costs one more round trip and no event."""
+    redis.script_flush()
+    turn = claimed()
+    log = events.open(turn)
+    log.emit("message_started")
+    log.settle()
+    log.check()
+    assert len(read(events, turn)) == 1
