@@ -1,0 +1,97 @@
+"""The repository agrees with itself: queues, settings, error codes, event types, layers."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import chatapp.errors
+from chatapp import payloads
+from chatapp.errors import ChatappError, StopAttempt
+from config.resources import QUEUES
+from config.settings import Settings, variables
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("package", ["chatapp", "tasks", "ws", "config"])
+def test_our_packages_are_ours(package):
+    """Generic names exist on the package index too: from the root, ours win."""
+    where = "import importlib.util, sys; print(importlib.util.find_spec(sys.argv[1]).origin)"
+    found = subprocess.run([sys.executable, "-c", where, package], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert Path(found.stdout.strip()).parent == ROOT / package
+
+
+def test_the_procfile_starts_what_make_run_starts():
+    """Web, ws, worker and the release step."""
+    kinds = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines() if line)
+    assert set(kinds) == {"web", "ws", "worker", "release"}
+    assert "-A tasks" in kinds["worker"]
+
+
+def test_every_queue_has_a_consumer_in_the_procfile():
+    """A queue that nobody reads would keep its messages for ever."""
+    worker = next(line for line in (ROOT / "Procfile").read_text().splitlines() if line.startswith("worker"))
+    named = re.search(r"-Q (\S+)", worker)
+    assert {q.name for q in QUEUES} == set(named[1].split(",") if named else [QUEUES[0].name])
+
+
+def test_every_setting_is_documented():
+    """In the table of README.md and in .env.example, and nothing else is."""
+    table = set(re.findall(r"^\| `([A-Z_]+)`", (ROOT / "README.md").read_text(), re.MULTILINE))
+    example = set(re.findall(r"^#? ?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert table == set(variables())
+    assert example <= set(variables()) | {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def all_errors():
+    return [e for e in vars(chatapp.errors).values() if isinstance(e, type) and issubclass(e, ChatappError)]
+
+
+def test_every_error_code_is_documented():
+    """Clients branch on codes."""
+    text = (ROOT / "docs/errors.md").read_text()
+    missing = [e.code for e in all_errors() if not issubclass(e, StopAttempt) and f"`{e.code}`" not in text]
+    assert missing == []
+
+
+def test_every_event_type_is_documented():
+    """Clients branch on types too."""
+    text = (ROOT / "docs/websocket.md").read_text()
+    types = payloads.OPENING | payloads.TERMINAL | {payloads.DELTA}
+    assert [t for t in types if f"`{t}`" not in text] == []
+
+
+def test_nothing_names_a_package_index():
+    """The pinned requirements install from whatever index the machine is set up for."""
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        text = (ROOT / name).read_text()
+        assert "://" not in text
+        assert "--hash=sha256:" in text
+
+
+def test_each_hop_says_which_one_it_is():
+    """The eight modules on the path of a message, as docs/path-of-a-message.md names them."""
+    path = (ROOT / "docs/path-of-a-message.md").read_text()
+    hops = {}
+    for file in [*ROOT.glob("chatapp/**/*.py"), *ROOT.glob("tasks/*.py"), *ROOT.glob("ws/*.py")]:
+        if match := re.match(r'"""Hop (\d) of 8', file.read_text()):
+            hops[int(match[1])] = str(file.relative_to(ROOT))
+    assert sorted(hops) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [f for f in hops.values() if f"`{f}`" not in path] == []
+
+
+def test_the_api_does_not_import_the_models_sdk():
+    """It takes a second to import: only workers pay for it."""
+    code = "import sys, chatapp.api, ws.app; sys.exit('openai' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_every_module_of_ours_can_be_imported_alone():
+    """No import cycles that only work in one order."""
+    for name in ("chatapp.services", "chatapp.api", "ws.app", "chatapp.cli", "chatapp.queue", "chatapp.live.events"):
+        importlib.import_module(name)
