@@ -1,0 +1,1 @@
+"""What the product costs, as ratios against the barest thing that does the same job. Never asserted: machines are noisy."""

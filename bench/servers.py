@@ -1,0 +1,123 @@
+"""Starts real servers for a benchmark on free ports of this machine, and looks at what they use."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+
+from chatapp.dev import plan
+from chatapp.dev.child import Child, http_ok
+from chatapp.dev.ports import HOST, Ports, free_port, settle
+from chatapp.dev.process import ROOT
+from config.settings import Settings
+
+READY_SECONDS = 30
+STOP_SECONDS = 5
+ANY_PORTS = Ports(api=0, ws=0, llm=0, redis=0, aws=0)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The stack of `python -m chatapp dev`, of which a benchmark starts the processes that it measures."""
+
+    ports: Ports
+    env: Mapping[str, str]
+    """All that a process needs to join."""
+    _children: Mapping[str, Child]
+    _folder: Path
+    _stack: ExitStack
+
+    def start(self, child: Child | str) -> int:
+        """Start one process of the stack, or one made for the benchmark. Returns: its process id, once it is ready.
+
+        Raises: RuntimeError with its log, when it does not become ready.
+        """
+        child = self._children[child] if isinstance(child, str) else child
+        return self._stack.enter_context(_running(child, {**self.env, **child.env}, self._folder)).pid
+
+    def run(self, name: str) -> None:
+        """Run one of the processes that end by themselves."""
+        subprocess.run(self._children[name].command, env=dict(self.env), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+    def gunicorn(self, config: str, app: str, bind_variable: str, env: Mapping[str, str]) -> tuple[int, int]:
+        """Start a baseline, `app`, just as gunicorn runs ours. Returns: (process id, port)."""
+        port = free_port()
+        command = (sys.executable, "-m", "gunicorn", "-c", config, app)
+        child = Child(app, command, env={bind_variable: f"{HOST}:{port}", **env}, probe=http_ok(port, "/health/live"))
+        return self.start(child), port
+
+
+@contextmanager
+def stage(**env: str) -> Iterator[Stage]:
+    """Set up a stage, with the emulators of AWS and Redis running and provisioned; take it down whatever happens.
+
+    Args:
+        env: settings that differ from the defaults.
+    """
+    with TemporaryDirectory(prefix="chatapp-bench-") as name, ExitStack() as stack:
+        folder, ports = Path(name), settle(ANY_PORTS)
+        laid_out = plan.make(Settings(), ports, folder, model_delay=0)
+        joined = {**laid_out.inherited, **laid_out.joining, "LOG_LEVEL": "WARNING", **env}
+        made = Stage(ports, joined, {c.name: c for c in laid_out.children}, folder, stack)
+        for emulator in ("aws", "redis"):
+            made.start(emulator)
+        made.run("provision")
+        yield made
+
+
+def cpu_seconds(pid: int) -> float:
+    """Say how much CPU time (user and system) a process and its children have used; gunicorn's workers are children."""
+    return sum(t.user + t.system for t in (p.cpu_times() for p in _family(pid)))
+
+
+def resident_bytes(pid: int) -> int:
+    """Say how much memory a process and its children hold."""
+    return sum(p.memory_info().rss for p in _family(pid))
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+@contextmanager
+def _running(child: Child, env: Mapping[str, str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    log = folder / f"{child.name.replace('/', '-')}.log"
+    with log.open("ab") as output:
+        # In a group of its own: Ctrl-C reaches the benchmark alone, which then stops what it has started.
+        process = subprocess.Popen(
+            child.command, env=dict(env), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0
+        )
+    try:
+        _wait_until_ready(child, process, log)
+        yield process
+    finally:
+        _stop(process)
+
+
+def _wait_until_ready(child: Child, process: subprocess.Popen[bytes], log: Path) -> None:
+    if child.probe is None:
+        raise ValueError(f"{child.name} does not say when it is ready")
+    deadline = time.monotonic() + READY_SECONDS
+    while not asyncio.run(child.probe()):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{child.name} did not become ready:\n{log.read_text()[-4000:]}")
+        time.sleep(0.02)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
