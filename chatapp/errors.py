@@ -20,6 +20,7 @@ ChatappError
  |   |- Expired                 it waited too long to be started
  |   |- Crashed                 too many of its attempts ended without a word
  |   |- AttemptTimedOut         the attempt ran too long
+ |   |- Interrupted             an attempt broke off after it was seen, and the caller wanted no restart
  |   '- ModelError              the model's provider could not or would not answer
  |       |- ProviderUnavailable     refused, 5xx, timed out, or the stream was cut
  |       |- ProviderRateLimited     429, with `retry_after`
@@ -190,6 +191,12 @@ class AttemptTimedOut(TurnError):
     """The attempt ran longer than ATTEMPT_DEADLINE_SECONDS."""
 
     code, http_status, retryable, title = "attempt_timed_out", 504, True, "The answer took too long"
+
+
+class Interrupted(TurnError):
+    """An attempt broke off after its first visible delta, and the caller asked for `restart: fail`."""
+
+    code, http_status, retryable, title = "interrupted", 503, True, "The answer was interrupted after it had begun"
 
 
 class ModelError(TurnError):

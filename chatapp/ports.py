@@ -175,6 +175,10 @@ class EventLog(Protocol):
         """Begin to write the log of a claimed turn."""
         ...
 
+    def spoke(self, job_id: JobId) -> bool:
+        """Say whether a client may have seen a part of the answer, as far as the log knows."""
+        ...
+
     def publish_end(self, turn: Turn, wait: float = ...) -> bool:
         """Publish the end of a turn from its item."""
         ...

@@ -23,6 +23,7 @@ from chatapp.errors import (
     ChatappError,
     Crashed,
     Expired,
+    Interrupted,
     LogLost,
     ProviderUnavailable,
     StaleAttempt,
@@ -140,7 +141,7 @@ class Answer:
     def _attempt(self, turn: Turn, session: Session, history: tuple[Message, ...], lease: Lease) -> None:
         turn_log = self._events.open(turn)
         try:
-            self._refuse_late(turn, session)
+            self._refuse(turn, session)
             self._run(turn, session, history, lease, turn_log)
         except StaleAttempt as stale:
             log.warning("attempt %d of %s stops: %s", turn.attempt, turn.job_id, stale.detail)
@@ -158,13 +159,16 @@ class Answer:
             log.exception("attempt %d of %s failed by a fault of ours", turn.attempt, turn.job_id)
             self._fail(turn, turn_log, TurnError("Something went wrong while the turn was answered"), lease)
 
-    def _refuse_late(self, turn: Turn, session: Session) -> None:
+    def _refuse(self, turn: Turn, session: Session) -> None:
+        """End the turn before anything is asked of a model, if there is a reason to."""
         if session.deleted_at is not None:
             raise CancelRequested
         if turn.crashes >= self._limits.max_crashes:
             raise Crashed(f"{turn.crashes} attempts ended without a word")
         if turn.attempt == 1 and self._clock.now() - turn.created_at > self._limits.queue_seconds * 1000:
             raise Expired("The turn waited too long to be started")
+        if turn.attempt > 1 and turn.restart == "fail" and self._events.spoke(turn.job_id):
+            raise Interrupted
 
     def _run(self, turn: Turn, session: Session, history: tuple[Message, ...], lease: Lease, turn_log: TurnLog) -> None:
         """Let the flow answer, and store what it said."""

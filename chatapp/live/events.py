@@ -4,6 +4,7 @@ The log is what a client resumes from; the channel is only the fast way to the s
 what all turns have to say in one pipeline per tick, so Redis calls are bounded by time and not by tokens.
 """
 
+import json
 import logging
 import threading
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any, cast
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from chatapp.errors import LogLost, StaleAttempt
@@ -312,6 +313,14 @@ class EventLog:
         first = f"({after}" if after else "-"
         entries = cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(key_of(job_id), min=first))
         return [fields["e"] for _, fields in entries]
+
+    def spoke(self, job_id: JobId) -> bool:
+        """Say whether a client may have seen a part of the answer. Fails open: a log that cannot be read has shown nothing."""
+        try:
+            return any(json.loads(text)["type"] == DELTA for text in self.read(job_id))
+        except RedisError as error:
+            log.warning("the log of %s cannot be read: %s", job_id, error)
+            return False
 
     def exists(self, job_id: JobId) -> bool:
         """Say whether the turn has a log."""

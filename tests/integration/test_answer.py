@@ -171,6 +171,23 @@ def test_an_attempt_that_was_interrupted_is_begun_again_with_a_reset(services, s
     assert events(services, job_id) == found
 
 
+@pytest.mark.parametrize(("seen", "status"), [(True, Status.FAILED), (False, Status.COMPLETED)])
+def test_a_client_may_want_no_restart_of_what_it_has_seen(services, submit, seen, status):
+    """`restart: fail`: an interrupted answer fails if a part of it was visible, and is begun again if none was."""
+    job_id = submit(restart="fail").job_id
+    now = services.clock.now()
+    _, dead = services.turns.claim(job_id, claim_id="dead", now=now, lease_end=now - 60_000)
+    old = services.events.open(dead)
+    old.emit("message_started", model="m")
+    if seen:
+        old.delta("half an ans")
+    old.settle()
+    services.answer(job_id)
+    turn = services.turns.get(job_id)
+    assert turn.status is status
+    assert not seen or turn.error["code"] == "interrupted"
+
+
 def test_a_turn_that_keeps_killing_its_workers_ends(services, submit):
     """After MAX_CRASHES lapsed leases it fails as `crashed`."""
     job_id = submit().job_id
