@@ -13,7 +13,11 @@ class Console:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
-        self._colour = self._stream.isatty() and "NO_COLOR" not in os.environ
+        self._colour = self.on_terminal() and "NO_COLOR" not in os.environ
+
+    def on_terminal(self) -> bool:
+        """Say whether a terminal shows this; no longer so once it was closed."""
+        return self._stream.isatty()
 
     def line(self, name: str, text: str) -> None:
         """Write a line of one process."""

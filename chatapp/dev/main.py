@@ -16,6 +16,7 @@ from chatapp.dev.supervisor import StackFailedError, Supervisor
 from config.settings import Settings
 
 USER = "demo"
+TERMINAL_SECONDS = 0.5
 OPEN_FILES = 65_536
 TOKEN_SECONDS = 24 * 3_600
 
@@ -64,6 +65,7 @@ class _Run:
         main = asyncio.current_task()
         assert main is not None  # noqa: S101  inside a coroutine there is one
         _on_signals(lambda: self._stop_once(main))
+        terminal = asyncio.create_task(self._follow_terminal(main))
         try:
             await self._start_and_watch()
         except asyncio.CancelledError:
@@ -73,12 +75,22 @@ class _Run:
         except StackFailedError as failed:
             self._console.say(str(failed))
             return 1
+        finally:
+            terminal.cancel()
         return 1
 
     def _stop_once(self, main: "asyncio.Task[object]") -> None:
         if not self._stopping:
             self._stopping = True
             main.cancel()
+
+    async def _follow_terminal(self, main: "asyncio.Task[object]") -> None:
+        """Stop when the terminal is closed. SIGHUP tells only its first process, which may be `make` (`ssh -t host make run`)."""
+        if not self._console.on_terminal() or signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+            return
+        while self._console.on_terminal():  # noqa: ASYNC110  nothing can be awaited: the terminal's end makes no event
+            await asyncio.sleep(TERMINAL_SECONDS)
+        self._stop_once(main)
 
     async def _start_and_watch(self) -> None:
         ready_file: ReadyFile | None = None

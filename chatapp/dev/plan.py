@@ -82,7 +82,7 @@ def processes(ports: Ports) -> tuple[Child, ...]:
             probe=http_ok(ports.ws, "/health/live"),
         ),
         # It refuses to start on a queue without a redrive policy.
-        Child("worker", (python, "-m", "celery", *worker.split()), ready_line=WORKER_READY, after=("provision",)),
+        Child("worker", (python, "-m", "celery", "--quiet", *worker.split()), ready_line=WORKER_READY, after=("provision",)),
     )
 
 

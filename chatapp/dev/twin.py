@@ -14,7 +14,7 @@ from chatapp.dev.ports import HOST
 AWS_KEY = "local"  # ministack takes any; set so that a developer's real credentials are never sent anywhere
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
-_HYPERCORN = ("--graceful-timeout", "1", "--keep-alive", "75", "--log-level", "WARNING")
+_HYPERCORN = ("--workers", "0", "--graceful-timeout", "1", "--keep-alive", "75", "--log-level", "WARNING")
 SERVICES = "sqs,dynamodb,ssm,cloudwatch,logs,sts"
 
 

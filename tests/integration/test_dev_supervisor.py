@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -231,6 +232,24 @@ def test_a_reader_that_leaves_does_not_keep_it_from_stopping(tmp_path: Path) -> 
         assert process.poll() is None
     finally:
         assert stop_stack(process) == 0
+    assert dev.left_over() == []
+
+
+def test_a_closed_terminal_stops_everything(tmp_path: Path) -> None:
+    """Also when the kernel's SIGHUP went to somebody else, as it does when `make` is the terminal's first process."""
+    master, slave = pty.openpty()
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path), json.dumps({"aws": SERVE, "worker": SERVE})]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=clean_env(), stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    )
+    os.close(slave)
+    dev = Dev(tmp_path, process)
+    try:
+        dev.ready()
+        os.close(master)
+        assert process.wait(5) == 0
+    finally:
+        stop_stack(process)
     assert dev.left_over() == []
 
 
