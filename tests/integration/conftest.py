@@ -1,8 +1,6 @@
 """Services on real servers, each test module with tables and queues of its own."""
 
 import secrets
-import threading
-from collections import Counter
 
 import pytest
 
@@ -66,14 +64,15 @@ def submit(services, user):
 
 
 @pytest.fixture
-def counted(services):
-    """Count DynamoDB requests by operation, as botocore sends them."""
-    counts = Counter()
-    lock = threading.Lock()
+def due_in_a_minute(services):
+    """Make a queued turn due in a minute, as a retryable failure would."""
 
-    def count(model, **_):
-        with lock:
-            counts[model.name] += 1
+    def postpone(job_id):
+        services.dynamodb.update_item(
+            TableName=services.settings.table_name("turns"),
+            Key={"SessionId": {"S": job_id.session_id}, "Turn": {"N": str(job_id.turn)}},
+            UpdateExpression="SET Due = :d",
+            ExpressionAttributeValues={":d": {"N": str(services.clock.now() + 60_000)}},
+        )
 
-    services.dynamodb.meta.events.register("before-call.dynamodb.*", count)
-    return counts
+    return postpone

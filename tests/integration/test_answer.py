@@ -109,15 +109,10 @@ def test_many_deliveries_at_once_make_one_answer(services, submit):
     assert sum(kind in TERMINAL for kind in kinds(services, job_id)) == 1
 
 
-def test_a_turn_that_is_not_due_hides_its_message(services, submit):
+def test_a_turn_that_is_not_due_hides_its_message(services, submit, due_in_a_minute):
     """The message is not acked: it is hidden until then."""
     job_id = submit().job_id
-    services.dynamodb.update_item(
-        TableName=services.settings.table_name("turns"),
-        Key={"SessionId": {"S": job_id.session_id}, "Turn": {"N": "1"}},
-        UpdateExpression="SET Due = :d",
-        ExpressionAttributeValues={":d": {"N": str(services.clock.now() + 60_000)}},
-    )
+    due_in_a_minute(job_id)
     later = services.answer(job_id)
     assert isinstance(later, HideUntil)
     assert 55 < later.seconds <= 60

@@ -64,15 +64,10 @@ def test_a_renewal_moves_the_lease_on(services, submit, claim):
     assert (renewed.lease_end, renewed.wake_at) == (turn.lease_end + 8_000,) * 2
 
 
-def test_a_turn_that_is_not_due_is_not_claimed(services, submit, claim):
+def test_a_turn_that_is_not_due_is_not_claimed(submit, claim, due_in_a_minute):
     """Due is a time of the turn's own."""
     job_id = submit().job_id
-    services.dynamodb.update_item(
-        TableName=services.settings.table_name("turns"),
-        Key={"SessionId": {"S": job_id.session_id}, "Turn": {"N": "1"}},
-        UpdateExpression="SET Due = :d",
-        ExpressionAttributeValues={":d": {"N": str(services.clock.now() + 60_000)}},
-    )
+    due_in_a_minute(job_id)
     won, turn = claim(job_id)
     assert not won
     assert turn.status is Status.QUEUED
