@@ -182,6 +182,10 @@ class Turn:
         """The turn's name for the outside."""
         return JobId(self.session_id, self.number)
 
+    def never_started_within(self, seconds: float, now: int) -> bool:
+        """Say whether the turn waits for its first attempt since more than `seconds`."""
+        return self.status is Status.QUEUED and self.attempt == 0 and now - self.created_at > seconds * 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
@@ -297,6 +301,11 @@ class ToolCallDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """Nothing yet, but the provider is there: it lets who reads look whether to go on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The end of an answer, always the last piece. A stream without it is a failure, not an answer."""
 
@@ -305,5 +314,5 @@ class Finish:
     usage: Usage | None
 
 
-Piece: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta | Finish
+Piece: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta | Pending | Finish
 """What a model yields."""

@@ -25,7 +25,7 @@ TERMINAL = frozenset({COMPLETED, CANCELLED, ERROR})
 """After one of these a turn's log says nothing more."""
 
 MAX_EVENT_TEXT = 48 * 1024
-"""Bytes of text in one event. Large payloads overflow a subscriber's buffer in Redis (32 MB) and are dropped with it."""
+"""Bytes of text in one event, as JSON writes it. Larger ones overflow a subscriber's buffer in Redis, and are dropped with it."""
 
 
 def event(kind: str, job_id: JobId, event_id: EventId, created_at: int, /, **fields: Any) -> dict[str, Any]:
@@ -65,7 +65,6 @@ def terminal_event(turn: Turn) -> dict[str, Any]:
 
 
 def _text_or_digest(text: str) -> dict[str, Any]:
-    data = text.encode()
-    if len(data) <= MAX_EVENT_TEXT:
+    if len(json.dumps(text, ensure_ascii=False).encode()) <= MAX_EVENT_TEXT:
         return {"text": text}
-    return {"text": None, "text_length": len(text), "text_sha256": hashlib.sha256(data).hexdigest()}
+    return {"text": None, "text_length": len(text), "text_sha256": hashlib.sha256(text.encode()).hexdigest()}

@@ -33,8 +33,8 @@ class LLM(Protocol):
 class WakeUps(Protocol):
     """The queue: it carries `look at this turn` and nothing else."""
 
-    def send(self, job_id: JobId, *, user_id: str, traceparent: str | None = None, delay: int = 0) -> None:
-        """Ask some worker to look at the turn, `delay` seconds from now (0-900).
+    def send(self, job_id: JobId, *, user_id: str, traceparent: str | None = None) -> None:
+        """Ask some worker to look at the turn.
 
         Raises: QueueUnavailable.
         """

@@ -7,8 +7,9 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
+from chatapp.errors import QueueUnavailable
 from config.resources import DLQ_RETENTION_SECONDS, MAX_RECEIVE_COUNT, QUEUES, TABLES, VISIBILITY_SECONDS, Queue, Table
 from config.settings import Settings
 
@@ -36,12 +37,21 @@ class Provisioner:
             line for t in TABLES for line in self._table_problems(t)
         ]
 
-    def queue_problems(self, name: str) -> list[str]:
-        """Say what is missing or wrong with one queue.
+    def unsafe_queue(self, name: str) -> str | None:
+        """Say why a worker must not take messages from a queue: without a redrive policy Celery deletes what is rejected.
 
-        A worker does not start on a queue without a redrive policy: Celery's transport would delete what is rejected.
+        Raises: QueueUnavailable when SQS cannot be asked.
         """
-        return [line for q in QUEUES if q.name == name for line in self._queue_problems(q)]
+        try:
+            url = self._settings.queue_url(name)
+            attributes = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"]).get("Attributes", {})
+        except ClientError as error:
+            return f"queue {self._queue_prefix}{name} cannot be read: {error.response['Error']['Code']}"
+        except BotoCoreError as error:
+            raise QueueUnavailable(f"SQS cannot be asked about {name} ({type(error).__name__})") from error
+        if "RedrivePolicy" not in attributes:
+            return f"queue {self._queue_prefix}{name} has no redrive policy: rejected messages would be lost"
+        return None
 
     # --- queues
 
@@ -95,10 +105,17 @@ class Provisioner:
 
     def _wait_active(self, name: str) -> None:
         deadline = time.monotonic() + WAIT_SECONDS
-        while self._dynamodb.describe_table(TableName=name)["Table"]["TableStatus"] != "ACTIVE":
+        while not self._is_active(name):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"table {name} did not become active within {WAIT_SECONDS} s")
             time.sleep(0.2)
+
+    def _is_active(self, name: str) -> bool:
+        try:
+            found = self._dynamodb.describe_table(TableName=name)["Table"]
+        except self._dynamodb.exceptions.ResourceNotFoundException:
+            return False  # AWS may not know yet what it has just agreed to create
+        return bool(found["TableStatus"] == "ACTIVE")
 
     def _table_problems(self, table: Table) -> Iterator[str]:
         name = self._settings.table_name(table.name)

@@ -253,6 +253,7 @@ class Services:
             locks=self.locks,
             clock=self.clock,
             owner=self.name,
+            queue_seconds=self.settings.queue_deadline_seconds,
         )
 
     @made_once

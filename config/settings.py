@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         description="origins that may call from a browser, by commas; unset in development: any port of this machine",
     )
     web_workers: int = Field(1, ge=1, description="gunicorn worker processes of the API")
-    max_body_bytes: int = Field(262_144, ge=1024, description="largest request body")
+    max_body_bytes: int = Field(262_144, ge=1024, le=350_000, description="largest request body")
     max_message_chars: int = Field(32_000, ge=1, le=64_000, description="longest message")
     rate_limit_requests: int = Field(
         120, ge=0, description="requests a user may send per RATE_LIMIT_SECONDS; 0 switches the limit off"
@@ -199,6 +199,10 @@ def _contradictions(s: Settings) -> list[str]:
         problems.append("JWT_SECRET is too short: HS256 needs 32 bytes or more")
     if s.lease_seconds < 2 * s.lease_renew_seconds:
         problems.append("LEASE_RENEW_SECONDS must be at most half of LEASE_SECONDS, or one late renewal loses the turn")
+    if s.turn_days * 86_400 < 2 * (s.queue_deadline_seconds + s.attempt_deadline_seconds):
+        problems.append(
+            "TURN_DAYS must be well beyond QUEUE_DEADLINE_SECONDS and ATTEMPT_DEADLINE_SECONDS: turns must not vanish while open"
+        )
     if s.max_message_chars > s.max_body_bytes:
         problems.append("MAX_BODY_BYTES must be at least MAX_MESSAGE_CHARS")
     return problems

@@ -69,6 +69,6 @@ def get_conversation(session_id: str) -> Response:
     query = read_query(ConversationQuery)
     session = own_session(session_id)
     turns = services().turns.page(session.id, limit=query.limit, before=query.cursor)
-    more = len(turns) == query.limit and turns[-1].number > 1
+    more = bool(turns) and turns[-1].number > 1  # whatever `limit` says: DynamoDB ends a page at 1 MB
     shown = [turn for turn in turns if visible(turn)]
     return reply(ConversationPage.of(session.id, shown, cursor=turns[-1].number if more else None), nulls=True)

@@ -1,7 +1,7 @@
 """Deleting a session: it is marked first, so that nothing new begins, then its open turns are cancelled."""
 
 from chatapp.flows.ending import Endings
-from chatapp.model import JobId, Status
+from chatapp.model import JobId, Status, Turn
 from chatapp.ports import Buriable, Turns
 
 
@@ -19,12 +19,13 @@ class Deleting:
         Raises: NotFound, StoreUnavailable.
         """
         session = self._sessions.bury(session_id, user_id=user_id)
-        # The last first, so that no worker is woken for a turn that is about to be cancelled.
-        for number in sorted(session.open_turns, reverse=True):
+        for number in session.open_turns:
             turn = self._turns.get(JobId(session_id, number))
-            if turn is None or turn.status.ended:
-                continue
-            if turn.status is Status.RUNNING:
-                self._turns.request_cancel(turn)
-            else:
-                self._endings.by_other(turn, Status.CANCELLED)
+            if turn is not None and not turn.status.ended:
+                self._cancel(turn)
+
+    def _cancel(self, turn: Turn) -> None:
+        queued = turn.status is Status.QUEUED
+        if not queued or self._endings.by_other(turn, Status.CANCELLED, alone=False) is None:
+            # It runs, perhaps since a moment ago: word is left for the attempt, which finds it at its next renewal.
+            self._turns.request_cancel(turn)

@@ -7,11 +7,16 @@ from collections.abc import Mapping
 from time import sleep
 from typing import Any
 
-from chatapp.errors import QueueUnavailable, StoreUnavailable, Unavailable
+from chatapp.errors import ChatappError, QueueUnavailable, StoreUnavailable, Unavailable
 from chatapp.model import Ending, EventId, JobId, Status, Turn
 from chatapp.ports import Clock, EventLog, Sessions, TurnLog, Turns, WakeUps
 
 log = logging.getLogger(__name__)
+
+
+def told(error: ChatappError) -> dict[str, Any]:
+    """Say an error as turns store it and clients see it."""
+    return {"code": error.code, "message": error.detail, "retryable": error.retryable}
 
 
 class Endings:
@@ -39,10 +44,13 @@ class Endings:
         self.wake_head(turn.session_id)
         return ended
 
-    def by_other(self, turn: Turn, status: Status, *, error: Mapping[str, Any] | None = None, seconds: float = 3) -> Turn | None:
+    def by_other(
+        self, turn: Turn, status: Status, *, error: Mapping[str, Any] | None = None, seconds: float = 3, alone: bool = True
+    ) -> Turn | None:
         """End a turn that nobody runs, or that somebody else does: the end raises `attempt`, so the old worker is fenced.
 
-        Returns: the ended turn, or None when it is no longer as `turn` says. Raises: StoreUnavailable.
+        `alone` False: one of several that are ended together; nobody is woken and Redis is not waited for. Returns: the
+        ended turn, or None when it is no longer as `turn` says. Raises: StoreUnavailable.
         """
         end_id = EventId(turn.attempt + 1, 0)
         by = secrets.token_hex(8)
@@ -50,8 +58,9 @@ class Endings:
             turn, Ending(status=status, end_id=end_id, at=self._clock.now(), by=by, holder=False, error=error), seconds
         )
         if ended is not None:
-            self._events.publish_end(ended)
-            self.wake_head(turn.session_id)
+            self._events.publish_end(ended, wait=1 if alone else 0)
+            if alone:
+                self.wake_head(turn.session_id)
         return ended
 
     def again(self, turn: Turn) -> None:

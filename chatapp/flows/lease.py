@@ -68,9 +68,6 @@ class Leases:
             with self._lock:
                 del self._held[id(lease)]
 
-    def __len__(self) -> int:
-        return len(self._held)
-
     def renew_all(self) -> None:
         """Renew every lease in flight, a few at a time."""
         with self._lock:

@@ -8,8 +8,8 @@ import logging
 import random
 from collections import defaultdict
 
-from chatapp.errors import QueueUnavailable
-from chatapp.flows.ending import Endings
+from chatapp.errors import Expired, QueueUnavailable
+from chatapp.flows.ending import Endings, told
 from chatapp.model import JobId, Status, Turn
 from chatapp.ports import Clock, Locks, Sessions, Turns, WakeUps
 from config.resources import OPEN_SHARDS
@@ -29,7 +29,16 @@ class Relay:
     """Looks at open work."""
 
     def __init__(
-        self, *, turns: Turns, sessions: Sessions, endings: Endings, wakeups: WakeUps, locks: Locks, clock: Clock, owner: str
+        self,
+        *,
+        turns: Turns,
+        sessions: Sessions,
+        endings: Endings,
+        wakeups: WakeUps,
+        locks: Locks,
+        clock: Clock,
+        owner: str,
+        queue_seconds: float,
     ) -> None:
         self._turns = turns
         self._sessions = sessions
@@ -38,6 +47,7 @@ class Relay:
         self._locks = locks
         self._clock = clock
         self._owner = owner
+        self._queue_seconds = queue_seconds
 
     def look(self) -> int:
         """Make one pass, if no other process of the fleet is at it.
@@ -68,7 +78,11 @@ class Relay:
         sent = 0
         for job_id, wake_at in found:
             turn = self._turns.postpone(job_id, seen=wake_at, wake_at=self._next_look())
-            if turn is not None and job_id.turn == head:
+            if turn is None:
+                continue
+            if turn.never_started_within(self._queue_seconds, self._clock.now()):
+                self._endings.by_other(turn, Status.FAILED, error=told(Expired()))
+            elif job_id.turn == head:
                 sent += self._attend(turn)
         return sent
 

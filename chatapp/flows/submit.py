@@ -102,11 +102,12 @@ class Submit:
         Raises: NotFound (the session is unknown, another's, or over), SessionBusy, TooManyOpenTurns, IdempotencyMismatch,
         SessionContended, StoreUnavailable.
         """
+        give_up = self._clock.monotonic() + GIVE_UP_SECONDS
         if submission.session_id is None:
-            accepted = self._write(submission, None)
+            accepted = self._write(submission, None, give_up)
         else:
             with self._door(submission.session_id):
-                accepted = self._write(submission, self._sessions.get(submission.session_id))
+                accepted = self._write(submission, self._sessions.get(submission.session_id), give_up)
         if not accepted.replayed:
             self._wake(accepted.job_id, submission)
         return accepted
@@ -121,8 +122,7 @@ class Submit:
         finally:
             door.lock.release()
 
-    def _write(self, submission: Submission, found: Session | None) -> Accepted:
-        give_up = self._clock.monotonic() + GIVE_UP_SECONDS
+    def _write(self, submission: Submission, found: Session | None, give_up: float) -> Accepted:
         while True:
             now = self._clock.now()
             try:

@@ -30,7 +30,7 @@ from chatapp.errors import (
     StoreUnavailable,
     TurnError,
 )
-from chatapp.flows.ending import Endings
+from chatapp.flows.ending import Endings, told
 from chatapp.flows.history import estimate_tokens, history_of, messages_of, trim
 from chatapp.flows.lease import Lease, Leases
 from chatapp.flows.port import Asked, Flow
@@ -132,6 +132,8 @@ class Answer:
                 self._attempt(turn, session, history, lease)
         elif turn.status.ended:
             self._endings.again(turn)
+        elif turn.status is Status.RUNNING and turn.lease_end >= now:
+            return None  # its attempt sees to it, also to a cancel that was asked for
         elif turn.cancel_requested:
             self._endings.by_other(turn, Status.CANCELLED)
         elif turn.status is Status.QUEUED and turn.due > now:
@@ -166,7 +168,7 @@ class Answer:
         if turn.crashes >= self._limits.max_crashes:
             raise Crashed(f"{turn.crashes} attempts ended without a word")
         if turn.attempt == 1 and self._clock.now() - turn.created_at > self._limits.queue_seconds * 1000:
-            raise Expired("The turn waited too long to be started")
+            raise Expired
         if turn.attempt > 1 and turn.restart == "fail" and self._events.spoke(turn.job_id):
             raise Interrupted
 
@@ -177,7 +179,7 @@ class Answer:
         else:
             turn_log.emit(RESET, model=turn.options.model, reason="interrupted")
         deadline = self._clock.monotonic() + self._limits.attempt_seconds
-        finish, size = None, 0
+        finish, size, aside = None, 0, 0
         flow = self._flows[turn.flow]
         with closing(flow.run(Asked(turn, session, history, self._llm))) as pieces:
             for piece in pieces:
@@ -189,7 +191,9 @@ class Answer:
                         break
                     turn_log.delta(piece.text)
                 elif isinstance(piece, ReasoningDelta):
-                    turn_log.delta(piece.text, kind="reasoning")
+                    aside += len(piece.text.encode())
+                    if aside <= MAX_ANSWER_BYTES:
+                        turn_log.delta(piece.text, kind="reasoning")
                 elif isinstance(piece, Finish):
                     finish = piece
         if finish is None:
@@ -221,8 +225,7 @@ class Answer:
 
     def _fail(self, turn: Turn, turn_log: TurnLog, error: ChatappError, lease: Lease) -> None:
         # The attempts that follow a retryable failure (`due`, the hidden message, the dead-letter queue) branch off here.
-        told = {"code": error.code, "message": error.detail, "retryable": error.retryable}
-        self._endings.by_holder(turn, turn_log, Status.FAILED, seconds=lease.left, error=told)
+        self._endings.by_holder(turn, turn_log, Status.FAILED, seconds=lease.left, error=told(error))
 
     def _remember(self, ended: Turn, history: tuple[Message, ...]) -> None:
         messages = trim((*history, *messages_of(ended)), self._limits.history_tokens)

@@ -30,8 +30,12 @@ class ContextCache:
             return None
         if text is None:
             return None
-        kept = json.loads(text)
-        return kept["through"], tuple(Message(role, said) for role, said in kept["messages"])
+        try:
+            kept = json.loads(text)
+            return kept["through"], tuple(Message(role, said) for role, said in kept["messages"])
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("the cached history of %s cannot be read: %r", session_id, error)
+            return None
 
     def put(self, session_id: str, through: int, messages: Sequence[Message]) -> None:
         """Keep the messages up to and with turn `through`. Fails open."""

@@ -115,11 +115,6 @@ class Channel:
                 del self._topics[name]
                 self._send("UNSUBSCRIBE", [name])
 
-    @property
-    def connected(self) -> bool:
-        """Whether the connection stands (it is made with the first `follow`)."""
-        return self._connection is not None
-
     def close(self) -> None:
         """End the reader and the connection. Nothing can be followed afterwards."""
         self._stopped.set()

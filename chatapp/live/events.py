@@ -13,9 +13,7 @@ from time import monotonic, sleep
 from typing import Any, cast
 
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from chatapp.errors import LogLost, StaleAttempt
 from chatapp.model import EventId, JobId, Turn
@@ -211,24 +209,23 @@ class Flusher:
                 batch, self._dirty = list(self._dirty.values()), {}
             try:
                 self.flush(batch)
-            except (RedisConnectionError, RedisTimeoutError) as error:
-                self._keep(batch, error)
-                sleep(AWAY_SECONDS)
-            except Exception as error:  # the flusher serves every turn of the process: it must not die of one
-                log.exception("the flusher failed; its events are kept")
+            except Exception as error:  # noqa: BLE001  the flusher serves every turn of the process: it must not die of one
                 self._keep(batch, error)
                 sleep(AWAY_SECONDS)
             else:
                 if self._away:
                     self._away = False
-                    log.warning("redis is back: events flow again")
+                    log.warning("events flow again")
                 self._now.wait(TICK_SECONDS)
 
     def _keep(self, batch: Sequence[TurnLog], error: Exception) -> None:
         if not self._away:
             self._away = True
-            log.warning("redis is away, events wait: %s", error)
+            ours = not isinstance(error, RedisError)
+            log.warning("events wait, redis does not take them: %s", error, exc_info=error if ours else None)
         for turn_log in batch:
+            if not turn_log.unsent:
+                continue
             if turn_log.closed_at is not None and monotonic() - turn_log.closed_at > GIVE_UP_SECONDS:
                 turn_log.abandon()
             else:
@@ -237,18 +234,21 @@ class Flusher:
     def flush(self, batch: Sequence[TurnLog]) -> None:
         """Send what `batch` has to say, in one round trip (a second one teaches a restarted Redis the script).
 
-        Raises: redis.exceptions.ConnectionError, TimeoutError.
+        Raises: redis.exceptions.RedisError, for what stays unsent.
         """
         calls = [(turn_log, unsent) for turn_log in batch if (unsent := turn_log.take())]
         if not calls:
             return
         answers = self._send([_arguments(turn_log.turn, unsent) for turn_log, unsent in calls])
+        failures = [answer for answer in answers if isinstance(answer, Exception)]
         for (turn_log, unsent), answer in zip(calls, answers, strict=True):
             if isinstance(answer, Exception):
-                raise answer
+                continue
             turn_log.sent(answer, len(unsent))
             if answer == "LOST" and turn_log.unsent:
                 self.kick(turn_log, now=True)
+        if failures:  # of one log, say; what belongs to the others has been told to them
+            raise failures[0]
 
     def _send(self, calls: Sequence[list[str]]) -> list[Any]:
         for attempt in (1, 2):
@@ -280,7 +280,7 @@ def _arguments(turn: Turn, events: Sequence[tuple[int, str, bool]]) -> list[str]
 
 
 def _split(text: str) -> list[str]:
-    step = MAX_EVENT_TEXT // 4  # a character is at most four bytes
+    step = MAX_EVENT_TEXT // 6  # JSON writes a control character as six bytes, any other as four at most
     return [text[i : i + step] for i in range(0, len(text), step)]
 
 
@@ -321,7 +321,3 @@ class EventLog:
         except RedisError as error:
             log.warning("the log of %s cannot be read: %s", job_id, error)
             return False
-
-    def exists(self, job_id: JobId) -> bool:
-        """Say whether the turn has a log."""
-        return bool(self._redis.exists(key_of(job_id)))

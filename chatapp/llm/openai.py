@@ -4,7 +4,7 @@ The official SDK makes the connection, authenticates and knows the errors; the s
 model object per chunk costs four times the CPU.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
@@ -22,10 +22,12 @@ from chatapp.errors import (
     ProviderRateLimited,
     ProviderUnavailable,
 )
-from chatapp.model import Finish, FinishReason, ModelRequest, Piece, ReasoningDelta, TextDelta, ToolCallDelta, Usage
+from chatapp.model import Finish, FinishReason, ModelRequest, Pending, Piece, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 
 MAX_LINE_BYTES = 1_048_576
 """A longer line is no stream of ours: memory stays bounded whatever a provider sends."""
+
+MAX_MODEL_CHARS = 200
 
 FINISH_REASONS = {
     "stop": FinishReason.STOP,
@@ -93,7 +95,10 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _data(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Read the stream's chunks; a comment, with which a provider shows that it is alive, is an empty one."""
     for line in lines:
+        if line.startswith(b":"):
+            yield {}
         if not line.startswith(b"data:"):
             continue
         text = line[5:].strip()
@@ -110,42 +115,63 @@ def _data(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 
 def _pieces(chunks: Iterable[dict[str, Any]], asked_model: str) -> Iterator[Piece]:
     reason, usage, model = None, None, asked_model
-    for chunk in chunks:
-        if error := chunk.get("error"):
-            raise _in_stream(error)
-        if told := chunk.get("usage"):
-            usage = _usage(told)
-        for choice in chunk.get("choices") or ():
-            delta = choice.get("delta") or {}
-            if text := delta.get("content"):
-                yield TextDelta(text)
-            else:
-                yield from _rarer(delta)
-            if told_reason := choice.get("finish_reason"):
-                reason = FINISH_REASONS.get(told_reason, FinishReason.STOP)
-                model = chunk.get("model") or model
+    try:
+        for chunk in chunks:
+            if error := chunk.get("error"):
+                raise _in_stream(error)
+            if told := chunk.get("usage"):
+                usage = _usage(told)
+            yield from _of_choices(chunk.get("choices") or ())
+            for choice in chunk.get("choices") or ():
+                if told_reason := choice.get("finish_reason"):
+                    reason = FINISH_REASONS.get(told_reason, FinishReason.STOP)
+                    model = str(chunk.get("model") or model)[:MAX_MODEL_CHARS]
+    except httpx2.HTTPError:
+        if reason is None:  # cut after it the answer is whole, and only its usage is not known
+            raise
     if reason is None:
         raise ProviderUnavailable("The model's answer broke off")
     yield Finish(reason, model, usage)
 
 
+def _of_choices(choices: Sequence[dict[str, Any]]) -> Iterator[Piece]:
+    spoke = False
+    for choice in choices:
+        delta = choice.get("delta") or {}
+        if len(delta) > 1 or "content" not in delta:
+            for piece in _rarer(delta):
+                spoke = True
+                yield piece
+        if text := delta.get("content"):
+            spoke = True
+            yield TextDelta(text)
+    if not spoke:
+        yield Pending()
+
+
 def _rarer(delta: dict[str, Any]) -> Iterator[Piece]:
-    if refusal := delta.get("refusal"):
-        yield TextDelta(refusal)
     if reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
         yield ReasoningDelta(reasoning)
+    if refusal := delta.get("refusal"):
+        yield TextDelta(refusal)
     for tool in delta.get("tool_calls") or ():
         function = tool.get("function") or {}
         yield ToolCallDelta(tool.get("index", 0), tool.get("id"), function.get("name"), function.get("arguments") or "")
 
 
 def _usage(told: dict[str, Any]) -> Usage:
+    asked, said = told.get("prompt_tokens_details") or {}, told.get("completion_tokens_details") or {}
     return Usage(
-        told.get("prompt_tokens", 0),
-        told.get("completion_tokens", 0),
-        (told.get("prompt_tokens_details") or {}).get("cached_tokens"),
-        (told.get("completion_tokens_details") or {}).get("reasoning_tokens"),
+        _count(told.get("prompt_tokens")) or 0,
+        _count(told.get("completion_tokens")) or 0,
+        _count(asked.get("cached_tokens")),
+        _count(said.get("reasoning_tokens")),
     )
+
+
+def _count(told: object) -> int | None:
+    """Take a number from a provider; what is none is not known."""
+    return int(told) if isinstance(told, int | float) and 0 <= told < 10**12 else None
 
 
 def _in_stream(error: Any) -> ModelError:

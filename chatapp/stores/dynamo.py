@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 CONDITION_FAILED = "ConditionalCheckFailed"
-CONFLICT = "TransactionConflict"
 
 _KEYWORDS = frozenset({"SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "IN", "BETWEEN"})
 _NAME = re.compile(r"(?<![:#\w])[A-Z][A-Za-z]*\b")
@@ -100,12 +99,15 @@ def call(
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn what DynamoDB or the network says into StoreUnavailable. Refused conditions are the caller's business: they pass."""
+    """Turn what DynamoDB or the network says into StoreUnavailable.
+
+    Refused conditions are the caller's business, and a request that is wrong stays wrong however often it is sent: they pass.
+    """
     try:
         yield
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        if code in ("ConditionalCheckFailedException", "TransactionCanceledException"):
+        if code in ("ConditionalCheckFailedException", "TransactionCanceledException", "ValidationException"):
             raise
         raise StoreUnavailable(f"DynamoDB answered {code}") from error
     except BotoCoreError as error:

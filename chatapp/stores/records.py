@@ -1,13 +1,14 @@
 """How turns, sessions and idempotency records are stored: values to items and back."""
 
 import hashlib
+import json
 from typing import Any
 
 from chatapp.model import EventId, IdempotencyRecord, JobId, ModelOptions, Session, Status, Turn, Usage
 from config.resources import OPEN_SHARDS
 
 INLINE_BYTES = 4_096
-"""An input over this size lives in an item of its own: a lease renewal pays for the whole item it writes."""
+"""Content over this size (input, instructions, metadata) has an item of its own: a renewal pays for the item it writes."""
 
 
 def shard_of(session_id: str) -> int:
@@ -27,9 +28,12 @@ def input_key(job_id: JobId) -> dict[str, Any]:
 
 def turn_items(turn: Turn) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Write a queued turn: its item and, for a big input, the item of its input."""
-    content = {"Input": [dict(p) for p in turn.input], "Instructions": turn.options.instructions}
-    size = sum(len(str(p.get("text", "")).encode()) for p in turn.input) + len((turn.options.instructions or "").encode())
-    big = size > INLINE_BYTES
+    content = {
+        "Input": [dict(p) for p in turn.input],
+        "Instructions": turn.options.instructions,
+        "Metadata": dict(turn.metadata) or None,
+    }
+    big = len(json.dumps(content, ensure_ascii=False).encode()) > INLINE_BYTES
     item = {
         **turn_key(turn.job_id),
         "UserId": turn.user_id,
@@ -45,7 +49,6 @@ def turn_items(turn: Turn) -> tuple[dict[str, Any], dict[str, Any] | None]:
         "Temperature": turn.options.temperature,
         "MaxOutputTokens": turn.options.max_output_tokens,
         "Restart": turn.restart,
-        "Metadata": dict(turn.metadata) or None,
         "RetryOf": turn.retry_of,
         "Traceparent": turn.traceparent,
         "CreatedAt": turn.created_at,
@@ -80,7 +83,7 @@ def turn_of(item: dict[str, Any], apart: dict[str, Any] | None = None) -> Turn:
         wake_at=item.get("WakeAt"),
         cancel_requested=item.get("CancelRequested", False),
         restart=item.get("Restart", "reset"),
-        metadata=item.get("Metadata", {}),
+        metadata=content.get("Metadata", {}),
         retry_of=item.get("RetryOf"),
         traceparent=item.get("Traceparent"),
         started_at=item.get("StartedAt"),

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import random
 from collections.abc import Sequence
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -41,7 +43,7 @@ class SessionStore:
         session = Session.begin(user_id=user_id, flow=flow, title=title, now=self._clock.now(), life_ms=self._life_ms)
         item = session_item(session) | {"ExpiresAt": (session.created_at + self._kept_ms) // 1000}
         with store_errors():
-            self._client.put_item(**call(self._table, item=item, ConditionExpression="attribute_not_exists(SessionId)"))
+            self._client.put_item(**call(self._table, item=item))  # unconditional: a new id cannot meet another
         return session
 
     def get(self, session_id: str) -> Session | None:
@@ -67,7 +69,8 @@ class SessionStore:
     def _batch(self, keys: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
         found: dict[str, list[dict[str, Any]]] = {table: [] for table in keys}
         wanted: dict[str, Any] = {t: {"Keys": [to_item(k) for k in ks], "ConsistentRead": True} for t, ks in keys.items()}
-        for _ in range(5):  # DynamoDB may leave keys unprocessed over 16 MB or under load
+        for attempt in range(5):  # DynamoDB may leave keys unprocessed over 16 MB or under load
+            sleep(attempt * random.uniform(0.02, 0.1))  # noqa: S311  spreads the readers, guards nothing
             with store_errors():
                 answer = self._client.batch_get_item(RequestItems=wanted)
             for table, items in answer["Responses"].items():
@@ -107,11 +110,11 @@ class SessionStore:
     def bury(self, session_id: str, *, user_id: str) -> Session:
         """Mark a session as deleted and take it out of the user's list; its open turns are left to the caller.
 
-        Raises: NotFound.
+        Harmless when it is done already, as it is when the answer to it was lost. Raises: NotFound.
         """
-        return self._change(session_id, user_id, "SET DeletedAt = :now REMOVE UpdatedAt", {})
+        return self._change(session_id, user_id, "SET DeletedAt = :now REMOVE UpdatedAt", {}, done="DeletedAt")
 
-    def _change(self, session_id: str, user_id: str, update: str, values: dict[str, Any]) -> Session:
+    def _change(self, session_id: str, user_id: str, update: str, values: dict[str, Any], *, done: str | None = None) -> Session:
         condition = "attribute_exists(SessionId) AND UserId = :user AND attribute_not_exists(DeletedAt) AND AliveUntil > :now"
         used = {"user": user_id, "now": self._clock.now(), **values}
         request = call(
@@ -121,12 +124,15 @@ class SessionStore:
             UpdateExpression=update,
             ConditionExpression=condition,
             ReturnValues="ALL_NEW",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
         try:
             with store_errors():
                 answer = self._client.update_item(**request)
         except ClientError as error:
-            refused_item(error)
+            found = refused_item(error)
+            if done and found and found["UserId"] == user_id and done in found:
+                return session_of(found)
             raise NotFound("There is no such session") from error
         return session_of(from_item(answer["Attributes"]))
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 ALL_OLD: dict[str, Any] = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 
-SUBMIT = """SET TurnCount = :n, UpdatedAt = :now, AliveUntil = :alive, ExpiresAt = :expires, Title = if_not_exists(Title, :title)
-ADD OpenTurns :turn"""
+SUBMIT = "SET TurnCount = :n, UpdatedAt = :now, AliveUntil = :alive, ExpiresAt = :expires{title} ADD OpenTurns :turn"
+TITLE = ", Title = if_not_exists(Title, :title)"
 OWN_AND_SAME = "attribute_exists(SessionId) AND UserId = :user AND attribute_not_exists(DeletedAt) AND TurnCount = :before"
 
 FREE = "attribute_exists(SessionId) AND Status = :queued AND Due <= :now AND attribute_not_exists(CancelRequested)"
@@ -107,10 +107,11 @@ class TurnStore:
             "title": session.title,
         }
         condition = OWN_AND_SAME + (" AND attribute_not_exists(OpenTurns)" if exclusive else "")
+        update = SUBMIT.format(title=TITLE if session.title else "")
         key = {"SessionId": session.id}
         return {
             "Update": call(
-                self._sessions, key=key, values=values, UpdateExpression=SUBMIT, ConditionExpression=condition, **ALL_OLD
+                self._sessions, key=key, values=values, UpdateExpression=update, ConditionExpression=condition, **ALL_OLD
             )
         }
 
@@ -276,7 +277,8 @@ class TurnStore:
     def postpone(self, job_id: JobId, *, seen: int, wake_at: int) -> Turn | None:
         """Move the relay's next look from `seen` to `wake_at`. Returns: the turn, None when another relay was first."""
         done, turn = self._update(job_id, "SET WakeAt = :next", "WakeAt = :seen", {"seen": seen, "next": wake_at}, complete=False)
-        return turn if done else None
+        # A look that stands where we put it was moved by us, in a write whose answer was lost.
+        return turn if done or (turn is not None and turn.wake_at == wake_at) else None
 
     def wake_now(self, job_id: JobId, now: int) -> None:
         """Let the relay look at once: the turn's message could not be sent. A turn that was claimed meanwhile is left alone."""

@@ -100,6 +100,19 @@ def test_a_log_begins_with_a_defined_event(events):
     assert [(e["type"], e["text"]) for e in read(events, turn)] == [("message_snapshot", "x")]
 
 
+def test_one_log_that_redis_refuses_does_not_hold_up_the_others(events, redis):
+    """Its key holds something else, say; the neighbour is written all the same, once."""
+    broken, fine = claimed(), claimed()
+    redis.set(f"events:{{{broken.session_id}}}.1", "not a stream")
+    logs = [events.open(broken), events.open(fine)]
+    for log in logs:
+        log.emit("message_started")
+        log.delta("x")
+    logs[1].settle(wait=2)
+    assert [e["id"] for e in read(events, fine)] == ["1-0", "1-1"]
+    logs[0].abandon()
+
+
 def test_reading_begins_after_the_cursor(events):
     """A cursor is exclusive."""
     turn = claimed()

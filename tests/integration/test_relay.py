@@ -34,6 +34,7 @@ def relay(services):
             locks=Lock(),
             clock=Later(ahead),
             owner="test",
+            queue_seconds=services.settings.queue_deadline_seconds,
         )
 
     sent(services)
@@ -88,6 +89,17 @@ def test_a_cancel_that_nobody_carried_out_is_carried_out(relay, submit, services
     services.turns.request_cancel(services.turns.get(job_id))
     relay(21_000).look()
     assert services.turns.get(job_id).status is Status.CANCELLED
+
+
+def test_turns_that_waited_too_long_are_ended_wherever_they_stand(relay, submit, services):
+    """Also behind a head that still runs: nobody else looks at them."""
+    first = submit().job_id
+    second = submit(session_id=first.session_id).job_id
+    now = services.clock.now()
+    services.turns.claim(first, claim_id="alive", now=now, lease_end=now + 10_000_000)
+    relay(3_700_000).look()
+    assert services.turns.get(first).status is Status.RUNNING
+    assert services.turns.get(second).error["code"] == "expired"
 
 
 def test_one_process_of_the_fleet_looks(services):

@@ -133,4 +133,5 @@ def test_two_relays_cannot_both_move_a_look_on(services, submit):
     job_id = submit().job_id
     seen = services.turns.get(job_id).wake_at
     assert services.turns.postpone(job_id, seen=seen, wake_at=seen + 1)
+    assert services.turns.postpone(job_id, seen=seen, wake_at=seen + 1), "one's own write, whose answer was lost, is known again"
     assert services.turns.postpone(job_id, seen=seen, wake_at=seen + 2) is None

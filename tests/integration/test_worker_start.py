@@ -1,0 +1,69 @@
+"""A worker starts on a queue that is safe, and waits for one that cannot be asked."""
+
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+
+from chatapp.dev import twin
+from chatapp.dev.plan import processes
+from chatapp.dev.ports import free_port
+from chatapp.provision import Provisioner
+from config.settings import Settings
+from tests.servers import clean_env, running, stop
+from tests.stack import ROOT
+
+
+@contextmanager
+def worker(env):
+    """A worker as production starts it; its lines."""
+    command = next(child.command for child in processes_of_any_ports() if child.name == "worker")
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=clean_env(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
+    )
+    try:
+        yield process
+    finally:
+        stop(process)
+        process.stdout.close()
+
+
+def processes_of_any_ports():
+    """The processes of production; the ports do not matter to the worker."""
+    from chatapp.dev.ports import Ports
+
+    return processes(Ports(api=1, ws=2, llm=3, redis=4, aws=5))
+
+
+def line_with(process, text):
+    """Read up to the line that holds a text."""
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if text in line:
+            return line
+    pytest.fail(f"the worker ended without saying {text!r}:\n{''.join(said)}")
+
+
+def test_a_worker_waits_for_an_sqs_that_is_away_and_then_works(valkey, tmp_path):
+    """It neither dies nor runs without its leases and its relay."""
+    port = free_port()
+    env = twin.aws_env(port) | {"REDIS_URL": valkey, "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
+    with worker(env) as process:
+        assert line_with(process, "the worker waits")
+        with running(twin.aws(port, None), tmp_path):
+            Provisioner(
+                Settings.model_validate({k.lower(): v for k, v in env.items() if k.lower() in Settings.model_fields})
+            ).apply()
+            assert line_with(process, "worker ready")
+
+
+def test_a_worker_refuses_a_queue_without_a_redrive_policy(valkey, aws, settings):
+    """Celery's transport would delete what is rejected there."""
+    provisioner = Provisioner(settings)
+    url = settings.queue_url("chat")
+    provisioner._sqs.set_queue_attributes(QueueUrl=url, Attributes={"RedrivePolicy": ""})
+    env = twin.aws_env(int(aws.rsplit(":", 1)[1])) | {"REDIS_URL": valkey, "SQS_QUEUE_URL_PREFIX": settings.sqs_queue_url_prefix}
+    with worker(env) as process:
+        assert "no redrive policy" in line_with(process, "does not start")
+        assert process.wait(20) != 0
