@@ -24,9 +24,7 @@ class Health:
         self._table = table
         self._queue_url = queue_url
         config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1})
-        self._sqs: Any = boto3.client(
-            "sqs", region_name=settings.aws_region, endpoint_url=settings.aws_endpoint_url, config=config
-        )
+        self._sqs: Any = boto3.client("sqs", region_name=settings.aws_region, endpoint_url=settings.aws_endpoint, config=config)
 
     def redis(self) -> bool:
         """Say whether Redis answers."""

@@ -22,7 +22,7 @@ class Provisioner:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         config = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
-        where: dict[str, Any] = {"region_name": settings.aws_region, "endpoint_url": settings.aws_endpoint_url, "config": config}
+        where: dict[str, Any] = {"region_name": settings.aws_region, "endpoint_url": settings.aws_endpoint, "config": config}
         self._sqs: Any = boto3.client("sqs", **where)
         self._dynamodb: Any = boto3.client("dynamodb", **where)
         self._queue_prefix = settings.sqs_queue_url_prefix.rsplit("/", 1)[-1]

@@ -75,7 +75,7 @@ class Services:
     @made_once
     def dynamodb(self) -> "DynamoDBClient":
         """The one DynamoDB client."""
-        return connect(self.settings.aws_region, self.settings.aws_endpoint_url)
+        return connect(self.settings.aws_region, self.settings.aws_endpoint)
 
     @made_once
     def redis(self) -> Redis:

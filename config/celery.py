@@ -9,9 +9,9 @@ from config.settings import Settings
 
 def broker_url(settings: Settings) -> str:
     """Say the broker's address: an emulator's host and port, or AWS with boto's own credentials."""
-    if settings.aws_endpoint_url is None:
+    if settings.aws_endpoint is None:
         return "sqs://"
-    return f"sqs://{urlsplit(settings.aws_endpoint_url).netloc}"
+    return f"sqs://{urlsplit(settings.aws_endpoint).netloc}"
 
 
 def celery_config(settings: Settings, *, read_timeout: int, tries: int) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def celery_config(settings: Settings, *, read_timeout: int, tries: int) -> dict[
         "broker_url": broker_url(settings),
         "broker_transport_options": {
             "region": settings.aws_region,
-            "is_secure": not (settings.aws_endpoint_url or "https").startswith("http://"),
+            "is_secure": not (settings.aws_endpoint or "https").startswith("http://"),
             # Named queues: Celery then never creates, lists or looks up a queue, and needs no right to.
             "predefined_queues": {q.name: {"url": settings.queue_url(q.name)} for q in QUEUES},
             "wait_time_seconds": 5,

@@ -49,7 +49,9 @@ class Settings(BaseSettings):
 
     # AWS
     aws_region: str = Field("us-east-1", description="region of the queues and tables")
-    aws_endpoint_url: str | None = Field(None, description="an emulator's address; unset for AWS itself")
+    aws_endpoint_url: str | None = Field(
+        None, description="an emulator's address; unset for AWS itself, or where SQS_QUEUE_URL_PREFIX names this machine"
+    )
     sqs_queue_url_prefix: str = Field(
         "http://127.0.0.1:4566/000000000000/chatapp-",
         description="what stands before `chat` in the queue's URL, e.g. `https://sqs.eu-west-1.amazonaws.com/<account>/chatapp-`",
@@ -73,8 +75,8 @@ class Settings(BaseSettings):
     jwt_audience: str | None = Field(None, description="`aud` that a token must have, when set")
 
     # HTTP and WebSocket
-    api_bind: str = Field("127.0.0.1:8000", description="host:port of the API")
-    ws_bind: str = Field("127.0.0.1:8001", description="host:port of the WebSocket server")
+    api_bind: str = Field("127.0.0.1:8000", pattern=r"^.+:[0-9]{1,5}$", description="host:port of the API")
+    ws_bind: str = Field("127.0.0.1:8001", pattern=r"^.+:[0-9]{1,5}$", description="host:port of the WebSocket server")
     public_ws_url: str = Field("ws://127.0.0.1:8001/ws", description="the WebSocket's address as clients see it")
     cors_origins: Words = Field(
         (),
@@ -169,6 +171,14 @@ class Settings(BaseSettings):
         if self.jwt_jwks_url:
             return None
         return self.jwt_secret.get_secret_value() if self.jwt_secret else DEV_JWT_SECRET
+
+    @property
+    def aws_endpoint(self) -> str | None:
+        """The emulator's address, None for AWS itself. Queues on this machine mean that the tables are here too."""
+        if self.aws_endpoint_url:
+            return self.aws_endpoint_url
+        prefix = urlsplit(self.sqs_queue_url_prefix)
+        return f"{prefix.scheme}://{prefix.netloc}" if prefix.hostname in LOOPBACK else None
 
     @property
     def redis_address(self) -> str:

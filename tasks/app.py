@@ -6,7 +6,7 @@ from time import sleep
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_init, worker_ready
+from celery.signals import setup_logging, worker_init, worker_ready
 
 from chatapp.errors import QueueUnavailable
 from chatapp.provision import Provisioner
@@ -31,6 +31,14 @@ app = Celery("chatapp", set_as_current=False, include=["tasks.chat"])
 app.config_from_object(celery_config(settings, read_timeout=15, tries=2))
 
 
+@setup_logging.connect
+def _log(**_signal: Any) -> None:
+    """Log as LOG_LEVEL says, in the place of Celery's own set-up."""
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line per request to the model
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+
+
 @worker_init.connect
 def _start(**_signal: Any) -> None:
     try:
@@ -44,7 +52,6 @@ def _prepare() -> None:
     if unsafe := _when_sqs_answers(Provisioner(settings)):
         sys.exit(f"The worker does not start: {unsafe}\nRun: python -m chatapp provision")
     _ = services.answer  # the model's SDK takes a second to import: not at the cost of the first turn
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line per request to the model
     Heartbeat("lease-renewal", settings.lease_renew_seconds, services.leases.renew_all).start()
     Heartbeat("relay", settings.relay_seconds, services.relay.look).start()
 

@@ -15,7 +15,7 @@ MAX_HIDE_SECONDS = 43_200
 _config = Config(
     connect_timeout=2, read_timeout=3, max_pool_connections=100, retries={"mode": "standard", "total_max_attempts": 2}
 )
-_sqs: Any = boto3.client("sqs", region_name=settings.aws_region, endpoint_url=settings.aws_endpoint_url, config=_config)
+_sqs: Any = boto3.client("sqs", region_name=settings.aws_region, endpoint_url=settings.aws_endpoint, config=_config)
 
 
 class WakeUp(Task):  # type: ignore[misc]

@@ -4,13 +4,19 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from time import monotonic, sleep
 from typing import Any
 
 import click
 import httpx2
-from websocket import create_connection
+from websocket import WebSocketConnectionClosedException, WebSocketException, create_connection
 
 from chatapp.payloads import CANCELLED, COMPLETED, DELTA, ERROR, RESET, SNAPSHOT, TERMINAL
+
+AWAY_SECONDS = 60.0
+"""How long a broken connection is tried again before the command gives up. The answer is made all the same."""
+PAUSE_SECONDS = 1.0
 
 
 @click.command()
@@ -47,28 +53,47 @@ def _demo_token(http: httpx2.Client) -> str:
 def _post(http: httpx2.Client, token: str, text: str, session: str | None) -> dict[str, Any]:
     body = {"message": text} | ({"session_id": session} if session else {})
     answer = http.post("/chat", json=body, headers={"Authorization": f"Bearer {token}"})
+    if not answer.headers.get("Content-Type", "").startswith("application/"):
+        raise click.ClickException(f"{http.base_url} is no chatapp API: it answers HTTP {answer.status_code}")
     told: dict[str, Any] = answer.json()
     if answer.status_code != 202:
-        raise click.ClickException(f"{told['title']}: {told['detail']} {json.dumps(told.get('errors', ''))}")
+        wrong = "".join(f"\n  {e.get('pointer', e.get('parameter', ''))}: {e.get('detail', '')}" for e in told.get("errors", ()))
+        raise click.ClickException(told["detail"] + wrong)
     return told
 
 
 def _follow(job: dict[str, Any], token: str) -> Iterator[dict[str, Any]]:
-    """Yield the events of the job, up to its end."""
-    socket = create_connection(job["links"]["websocket"], header=[f"Authorization: Bearer {token}"], timeout=60)
-    try:
-        resume = {"job_id": job["job_id"], "after": None}
+    """Yield the events of the job, up to its end; a connection that breaks is made again, from behind the last event."""
+    after, give_up = None, monotonic() + AWAY_SECONDS
+    while True:
+        try:
+            for event in _connected(job, token, after):
+                after, give_up = event["id"], monotonic() + AWAY_SECONDS
+                yield event
+                if event["type"] in TERMINAL:
+                    return
+        except (WebSocketException, OSError) as error:
+            if monotonic() > give_up:
+                raise click.ClickException(
+                    f"the connection is lost ({error}). The message is kept: read {job['links']['self']} later"
+                ) from error
+            click.echo("\n[the connection is lost, trying again]", err=True)
+            sleep(PAUSE_SECONDS)
+
+
+def _connected(job: dict[str, Any], token: str, after: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the events of the job behind `after`, for as long as one connection lasts."""
+    with closing(create_connection(job["links"]["websocket"], header=[f"Authorization: Bearer {token}"], timeout=60)) as socket:
+        resume = {"job_id": job["job_id"], "after": after}
         socket.send(json.dumps({"type": "subscribe", "session_id": job["session_id"], "resume": resume}))
         while True:
-            event = json.loads(socket.recv())
+            event = json.loads(socket.recv() or "{}")
+            if not event:
+                raise WebSocketConnectionClosedException("closed by the server")
             if event["type"] == "refused":
                 raise click.ClickException(event["message"])
             if event.get("job_id") == job["job_id"]:
                 yield event
-                if event["type"] in TERMINAL:
-                    return
-    finally:
-        socket.close()
 
 
 def _show(event: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import sys
 
 import click
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chatapp.provision import Provisioner
 from config.settings import load
@@ -12,11 +13,14 @@ from config.settings import load
 @click.option("--check", is_flag=True, help="Only verify; change nothing. Exits 1 if something is missing or wrong.")
 def provision(*, check: bool) -> None:
     """Create or verify the queues and tables. Safe to run again at any time."""
-    provisioner = Provisioner(load())
-    if not check:
-        for line in provisioner.apply():
-            click.echo(line)
-    problems = provisioner.problems()
+    try:
+        provisioner = Provisioner(load())
+        if not check:
+            for line in provisioner.apply():
+                click.echo(line)
+        problems = provisioner.problems()
+    except (BotoCoreError, ClientError) as error:
+        raise click.ClickException(f"AWS cannot be asked: {error}") from error
     for problem in problems:
         click.echo(problem, err=True)
     if problems:

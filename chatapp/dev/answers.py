@@ -129,7 +129,7 @@ def _prose(topics: Sequence[str], chance: random.Random) -> str:
 def _closing(chance: random.Random) -> str:
     return chance.choice(
         [
-            "Try `[[tokens=300]]` or `[[fail=2]]` in your next message to see how the stack behaves.",
+            "Try `[[tokens=300]]` or `[[cut=10]]` in your next message to see how the stack behaves.",
             "What would you like to look at next?",
             "Shall I go into more detail?",
         ]

@@ -13,7 +13,7 @@ from chatapp.dev.console import Console
 from chatapp.dev.ports import Ports, settle, turn_to_choose
 from chatapp.dev.report import Addresses, ReadyFile, table
 from chatapp.dev.supervisor import StackFailedError, Supervisor
-from config.settings import Settings
+from config.settings import Settings, variable_of
 
 USER = "demo"
 TERMINAL_SECONDS = 0.5
@@ -128,6 +128,8 @@ class _Run:
         asked = {f.name: port for f in fields(Ports) if (port := getattr(self._options, f.name)) is not None}
         wanted = replace(usual, **asked)
         ports = settle(wanted)
+        if given := [variable_of(name) for name in plan.CHOSEN_HERE if name in self._settings.model_fields_set]:
+            self._console.say(f"{', '.join(given)} given and not used here: the stack brings its own (see --help for ports)")
         for f in fields(Ports):
             want, got = getattr(wanted, f.name), getattr(ports, f.name)
             if want not in (0, got):

@@ -16,6 +16,21 @@ from config.settings import DEV_JWT_SECRET, Settings
 
 WORKER_READY = "worker ready"
 
+AS_ROOT = (
+    "SecurityWarning",
+    "absolutely not recommended",
+    "Please specify a different user",
+    "User information: ",
+    "_security_error(",
+)
+"""What Celery says at every start when it runs as root: true in production, noise in a container on a laptop."""
+
+QUICK_LEASE = {"LEASE_SECONDS": "8", "LEASE_RENEW_SECONDS": "2.5"}
+"""Who kills a worker to see what happens should not have to wait for the 20 s that a fleet wants."""
+
+CHOSEN_HERE = ("api_bind", "ws_bind", "public_ws_url", "redis_url", "aws_endpoint_url", "sqs_queue_url_prefix")
+"""Settings that the stack decides on, whatever the environment says."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -46,6 +61,8 @@ def make(settings: Settings, ports: Ports, state_dir: Path, model_delay: float |
         "PYTHONUNBUFFERED": "1",
         **_no_proxy(),
     }
+    if not {"lease_seconds", "lease_renew_seconds"} & settings.model_fields_set:
+        ours |= QUICK_LEASE
     if not settings.jwt_jwks_url:
         ours["JWT_SECRET"] = settings.signing_secret or DEV_JWT_SECRET
     if scripted:
@@ -68,7 +85,7 @@ def make(settings: Settings, ports: Ports, state_dir: Path, model_delay: float |
 def processes(ports: Ports) -> tuple[Child, ...]:
     """The processes of production, as in the Procfile, and the provisioning before them."""
     python = sys.executable
-    worker = "-A tasks worker -P gevent -c 500 --loglevel INFO --without-gossip --without-mingle --without-heartbeat"
+    worker = "-A tasks worker -P gevent -c 500 --without-gossip --without-mingle --without-heartbeat"
     return (
         Child("provision", (python, "-m", "chatapp", "provision"), one_shot=True, after=("aws",)),
         Child(
@@ -82,7 +99,13 @@ def processes(ports: Ports) -> tuple[Child, ...]:
             probe=http_ok(ports.ws, "/health/live"),
         ),
         # It refuses to start on a queue without a redrive policy.
-        Child("worker", (python, "-m", "celery", "--quiet", *worker.split()), ready_line=WORKER_READY, after=("provision",)),
+        Child(
+            "worker",
+            (python, "-m", "celery", "--quiet", *worker.split()),
+            ready_line=WORKER_READY,
+            after=("provision",),
+            noise=AS_ROOT,
+        ),
     )
 
 

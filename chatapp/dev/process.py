@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LAST_LINES = 25
 PROBE_PAUSE = 0.05
+EXIT_PAUSE = 0.05
 LONGEST_LINE = 32_768
 OUTPUT_SECONDS = 1.0
 """How long the rest of an ended child's output is waited for, should somebody outside its group still hold it."""
@@ -49,7 +50,9 @@ class Process:
 
     async def ended(self) -> str:
         """Wait until it has ended and all it wrote was read. Returns: how it ended, in words."""
-        code = await self._process.wait()
+        # Not `wait()`: in Python 3.11 that also waits for the pipe, which what it left behind may hold open for ever.
+        while (code := self._process.returncode) is None:  # noqa: ASYNC110  the exit alone makes no event
+            await asyncio.sleep(EXIT_PAUSE)
         if not self._swept:
             # What it left behind in its group (the workers of a killed gunicorn) would keep its port and its output.
             self._swept = True

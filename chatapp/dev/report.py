@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,9 +71,15 @@ def table(addresses: Addresses, token: str | None, pids: Mapping[str, int], *, s
         "  Send a message:",
         f"    curl -s {addresses.api}/chat -H 'Content-Type: application/json' \\",
         f"      -H 'Authorization: Bearer {bearer}' -d '{{\"message\": \"Hello!\"}}'",
-        f'    python -m chatapp chat "Hello!" --url {addresses.api}',
+        f'    {_python()} -m chatapp chat "Hello!" --url {addresses.api}',
         "",
     ]
     if scripted:
         lines += ["  A real model:  OPENAI_API_KEY=... [OPENAI_BASE_URL=...] [LLM_MODEL=...] make run", ""]
     return "\n".join([*lines, "  Ctrl-C stops everything."])
+
+
+def _python() -> str:
+    """Name the interpreter that has what is needed: the one that runs this, as short as it can be said."""
+    path = Path(sys.executable)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -20,6 +20,7 @@ GRACE_SECONDS = {False: 1.5, True: 2.5}
 """For those that are stopped first, and for those that are stopped last: everything is gone within 5 s."""
 
 DEATHS = 3
+"""Of one child within DEATHS_WINDOW seconds: then it is not going to work, and everything stops."""
 DEATHS_WINDOW = 60.0
 
 
@@ -45,7 +46,7 @@ class Supervisor:
         self._on_pids = on_pids
         self._running: dict[str, Process] = {}
         self._ready = {name: asyncio.Event() for name in self._children}
-        self._deaths: deque[float] = deque(maxlen=DEATHS)
+        self._deaths: dict[str, deque[float]] = {name: deque(maxlen=DEATHS) for name in self._children}
         self._muted = False
         self._reaper = _Reaper()
 
@@ -148,9 +149,9 @@ class Supervisor:
             self._console.line(name, line)
 
     def _count_death(self, process: Process, how: str) -> None:
-        now = time.monotonic()
-        self._deaths.append(now)
-        if len(self._deaths) == DEATHS and now - self._deaths[0] < DEATHS_WINDOW:
+        now, deaths = time.monotonic(), self._deaths[process.child.name]
+        deaths.append(now)
+        if len(deaths) == DEATHS and now - deaths[0] < DEATHS_WINDOW:
             what = f"{process.child.name} {how}; that makes {DEATHS} deaths within {DEATHS_WINDOW:g} s"
             raise StackFailedError(_obituary(process, what))
 

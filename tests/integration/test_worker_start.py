@@ -7,7 +7,7 @@ import pytest
 
 from chatapp.dev import twin
 from chatapp.dev.plan import processes
-from chatapp.dev.ports import free_port
+from chatapp.dev.ports import Ports, free_port
 from chatapp.provision import Provisioner
 from config.settings import Settings
 from tests.servers import clean_env, running, stop
@@ -16,8 +16,9 @@ from tests.stack import ROOT
 
 @contextmanager
 def worker(env):
-    """A worker as production starts it; its lines."""
-    command = next(child.command for child in processes_of_any_ports() if child.name == "worker")
+    """A worker as production starts it. The ports of the others do not matter to it."""
+    children = processes(Ports(api=1, ws=2, llm=3, redis=4, aws=5))
+    command = next(child.command for child in children if child.name == "worker")
     process = subprocess.Popen(
         command, cwd=ROOT, env=clean_env(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
     )
@@ -26,13 +27,6 @@ def worker(env):
     finally:
         stop(process)
         process.stdout.close()
-
-
-def processes_of_any_ports():
-    """The processes of production; the ports do not matter to the worker."""
-    from chatapp.dev.ports import Ports
-
-    return processes(Ports(api=1, ws=2, llm=3, redis=4, aws=5))
 
 
 def line_with(process, text):
