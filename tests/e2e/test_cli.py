@@ -1,7 +1,9 @@
 """The command line, against a running stack."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -44,6 +46,21 @@ def test_a_failed_turn_is_a_failed_command(run, stack):
     done = run("chat", "[[status=500]]", "--url", stack.api)
     assert done.returncode == 1
     assert "failed" in done.stderr
+
+
+def test_chat_goes_on_when_the_websocket_server_is_killed_in_mid_answer(stack):
+    """It connects again and resumes from behind the last event: the text is whole, and nothing of it comes twice."""
+    message = "[[tokens=200]] [[delay=0.03]]"
+    command = [sys.executable, "-m", "chatapp", "chat", message, "--url", stack.api, "--events"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=stack.full_env(), **pipes) as chat:
+        events = [json.loads(chat.stdout.readline()) for _ in range(3)]
+        os.killpg(stack.pids()["ws"], signal.SIGKILL)
+        events += [json.loads(line) for line in chat.stdout]
+        assert "trying again" in chat.stderr.read()
+    assert chat.returncode == 0
+    assert [e["id"] for e in events] == [f"1-{n}" for n in range(len(events))]
+    assert "".join(e["text"] for e in events if e["type"] == "message_delta") == events[-1]["text"]
 
 
 def test_what_is_refused_is_said_without_a_traceback(run, stack):
