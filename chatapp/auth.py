@@ -20,6 +20,9 @@ from chatapp.errors import Unauthenticated, Unavailable
 log = logging.getLogger(__name__)
 
 MAX_TOKEN_BYTES = 8 * 1024
+LATEST_EXPIRY_SECONDS = 253_402_300_800
+"""The year 10000: an issuer that writes milliseconds, say, is told so everywhere, and not only where a time is shown."""
+
 MAX_USER_ID_CHARS = 256
 LEEWAY_SECONDS = 10
 """How far the clocks of issuer and server may be apart."""
@@ -214,6 +217,8 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
     # Printable also means: no control characters, no lone surrogates; it becomes part of keys and log lines.
     if not isinstance(user_id, str) or not user_id.strip() or len(user_id) > MAX_USER_ID_CHARS or not user_id.isprintable():
         raise Unauthenticated("the token's subject (sub) cannot be used as a user id")
+    if not claims["exp"] < LATEST_EXPIRY_SECONDS:
+        raise Unauthenticated("the token's expiry (exp) is no time in seconds")
     scope = claims.get("scope")
     scopes = frozenset(scope.split()) if isinstance(scope, str) else frozenset[str]()
     return Principal(user_id, scopes, int(claims["exp"]) * 1_000)

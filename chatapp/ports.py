@@ -175,6 +175,10 @@ class EventLog(Protocol):
         """Begin to write the log of a claimed turn."""
         ...
 
+    def forget(self, session_id: str) -> None:
+        """Delete what is kept of a session, its cached history included."""
+        ...
+
     def spoke(self, job_id: JobId) -> bool:
         """Say whether a client may have seen a part of the answer, as far as the log knows."""
         ...

@@ -259,7 +259,7 @@ class Services:
     @made_once
     def delete_session(self) -> Deleting:
         """Deletes sessions."""
-        return Deleting(turns=self.turns, sessions=self.sessions, endings=self.endings)
+        return Deleting(turns=self.turns, sessions=self.sessions, events=self.events, endings=self.endings)
 
     # --- the edge
 

@@ -6,6 +6,9 @@ each worker before the application is imported; nothing of ours that opens socke
 
 import sys
 
+from gunicorn.arbiter import Arbiter
+
+from config.open_files import allow
 from config.settings import SettingsError, load
 
 try:
@@ -16,7 +19,8 @@ except SettingsError as error:
 bind = settings.api_bind
 workers = settings.web_workers
 worker_class = "gevent"
-worker_connections = 1_000
+worker_connections = 10_000
+"""A greenlet each; slow clients and `?wait=` hold many at a time (put a proxy that buffers in front: README, Deploy)."""
 backlog = 2_048
 timeout = 60
 """Seconds without a sign of life of a worker's event loop (not of a request) before it is replaced."""
@@ -24,9 +28,16 @@ graceful_timeout = 30
 """Longer than the longest request: `GET /jobs/{id}?wait=` holds for up to 20 s."""
 keepalive = 75
 """Longer than the 60 s of the usual load balancer, or it finds connections closed under its requests."""
+forwarder_headers = ""
+"""No header may say where we are mounted, whoever sends it."""
 control_socket_disable = True
 """It would be made in the home folder."""
 accesslog = None
 errorlog = "-"
 loglevel = settings.log_level.lower()
 proc_name = "chatapp-api"
+
+
+def on_starting(server: Arbiter) -> None:
+    """Make room for the connections."""
+    allow(worker_connections, server.log.warning)

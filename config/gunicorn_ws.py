@@ -3,11 +3,11 @@
 One process: a socket is a greenlet, and all share one Redis connection. For more sockets start more of these on other ports.
 """
 
-import resource
 import sys
 
 from gunicorn.arbiter import Arbiter
 
+from config.open_files import allow
 from config.settings import SettingsError, load
 
 try:
@@ -24,6 +24,8 @@ backlog = 4_096
 timeout = 60
 graceful_timeout = 30
 keepalive = 75
+forwarder_headers = ""
+"""No header may say where we are mounted, whoever sends it."""
 control_socket_disable = True
 """It would be made in the home folder."""
 accesslog = None
@@ -33,10 +35,5 @@ proc_name = "chatapp-ws"
 
 
 def on_starting(server: Arbiter) -> None:
-    """Allow as many open files as the system lets us: the usual 1,024 would be the limit of sockets."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = worker_connections + 1_000
-    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit, _soft), hard))
-    if limit < wanted:
-        server.log.warning("only %d files may be open: fewer than %d sockets will fit", limit, worker_connections)
+    """Make room for the sockets."""
+    allow(worker_connections, server.log.warning)

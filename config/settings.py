@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     )
     rate_limit_seconds: Seconds = Field(60, description="the window of the rate limit")
     ws_ping_seconds: Seconds = Field(25, description="time between pings")
-    ws_max_payload: int = Field(65_536, ge=1024, description="largest WebSocket frame from a client, bytes")
+    ws_max_payload: int = Field(65_536, ge=1024, description="largest WebSocket frame from a client, characters")
     ws_auth_seconds: Seconds = Field(5, description="time a socket has to authenticate")
     ws_send_queue: int = Field(1_000, ge=10, description="events that wait for one slow reader before its socket is closed")
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import jiter
 from flask import Request, request
+from gunicorn.http.errors import NoMoreData, ParseException
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -30,7 +31,10 @@ def read_body(model: type[Model]) -> Model:
     Raises: UnsupportedMedia, TooLarge (before the body is read, or while), Malformed, InvalidRequest.
     """
     _check_media_type(request)
-    data = request.get_data(cache=False)
+    try:
+        data = request.get_data(cache=False)
+    except (ParseException, NoMoreData) as error:  # gunicorn reads a chunked body while it is asked for it
+        raise Malformed("The body's chunks cannot be read") from error
     if len(data) > services().settings.max_body_bytes:
         raise TooLarge
     if request.content_length is not None and len(data) != request.content_length:

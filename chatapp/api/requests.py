@@ -88,6 +88,11 @@ def _instructions(value: str, info: ValidationInfo) -> str:
     return _said(value)
 
 
+def _rounded(value: float) -> float:
+    # More digits mean nothing to a model, and the smallest numbers do not fit DynamoDB's.
+    return round(value, 6)
+
+
 Message = Annotated[
     list[TextPart],
     Field(min_length=1, max_length=MAX_PARTS),
@@ -124,7 +129,7 @@ class ChatRequest(Strict):
     )
     model: str | None = Field(None, description="One of the allowed models.")
     instructions: Annotated[str, AfterValidator(_instructions)] | None = Field(None, description="The system prompt.")
-    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False), AfterValidator(_rounded)] | None = None
     max_output_tokens: int | None = Field(None, ge=1, description="Longest answer.")
     metadata: dict[MetadataKey, MetadataValue] = Field(
         default_factory=dict, max_length=MAX_METADATA_KEYS, description="Yours; given back with the job."

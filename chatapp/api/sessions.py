@@ -56,7 +56,7 @@ def patch_session(session_id: str) -> Response:
 @bp.delete("/sessions/<session_id>")
 @operation(answers={204: None}, errors=(NotFound, RateLimited, StoreUnavailable))
 def delete_session(session_id: str) -> Response:
-    """Delete a session and all that was said in it."""
+    """Delete a session: nobody can reach it any more. Its stored messages are erased when their time is over (`TURN_DAYS`)."""
     take_allowance()
     services().delete_session(own_session(session_id).id, user_id=principal().user_id)
     return Response(status=204)

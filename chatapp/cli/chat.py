@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,6 +18,8 @@ from chatapp.payloads import CANCELLED, COMPLETED, DELTA, ERROR, RESET, SNAPSHOT
 AWAY_SECONDS = 60.0
 """How long a broken connection is tried again before the command gives up. The answer is made all the same."""
 PAUSE_SECONDS = 1.0
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @click.command()
@@ -99,12 +102,17 @@ def _connected(job: dict[str, Any], token: str, after: str | None) -> Iterator[d
 def _show(event: dict[str, Any]) -> None:
     match event["type"]:
         case kind if kind == DELTA and event["kind"] == "text":
-            click.echo(event["text"], nl=False)
+            click.echo(_inert(event["text"]), nl=False)
         case kind if kind == RESET:
             click.echo("\n[a new attempt begins]", err=True)
         case kind if kind == SNAPSHOT:
-            click.echo("\n[from the beginning]\n" + event["text"], nl=False)
+            click.echo("\n[from the beginning]\n" + _inert(event["text"]), nl=False)
         case kind if kind == ERROR:
             click.echo(f"\n[failed: {event['message']}]", err=True)
         case kind if kind == CANCELLED:
             click.echo("\n[cancelled]", err=True)
+
+
+def _inert(text: str) -> str:
+    """Take out what a terminal would obey: an answer must not move the cursor, or set the title."""
+    return CONTROL.sub("", text)

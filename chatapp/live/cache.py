@@ -24,7 +24,7 @@ class ContextCache:
     def get(self, session_id: str) -> tuple[int, tuple[Message, ...]] | None:
         """Read (the last turn it holds, the messages). Fails open: the history is in DynamoDB."""
         try:
-            text = cast("str | None", self._redis.get(_key(session_id)))
+            text = cast("str | None", self._redis.get(context_key(session_id)))
         except RedisError as error:
             log.warning("the history of %s was not read from the cache: %s", session_id, error)
             return None
@@ -41,10 +41,11 @@ class ContextCache:
         """Keep the messages up to and with turn `through`. Fails open."""
         text = json.dumps({"through": through, "messages": [(m.role, m.text) for m in messages]}, ensure_ascii=False)
         try:
-            self._redis.set(_key(session_id), text, ex=CONTEXT_SECONDS)
+            self._redis.set(context_key(session_id), text, ex=CONTEXT_SECONDS)
         except RedisError as error:
             log.warning("the history of %s was not cached: %s", session_id, error)
 
 
-def _key(session_id: str) -> str:
+def context_key(session_id: str) -> str:
+    """Name the key of a session's cached history."""
     return f"context:{{{session_id}}}"

@@ -16,6 +16,7 @@ from redis import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from chatapp.errors import LogLost, StaleAttempt
+from chatapp.live.cache import context_key
 from chatapp.model import EventId, JobId, Turn
 from chatapp.payloads import DELTA, MAX_EVENT_TEXT, OPENING, SNAPSHOT, encode, event, terminal_event
 from chatapp.ports import Clock
@@ -44,6 +45,16 @@ def key_of(job_id: JobId) -> str:
 def channel_of(session_id: str) -> str:
     """Name the channel on which a session's events are pushed."""
     return f"live:{{{session_id}}}"
+
+
+def turns_key(session_id: str) -> str:
+    """Name the sorted set of a session's turns that have a log."""
+    return f"turns:{{{session_id}}}"
+
+
+def owner_key(session_id: str) -> str:
+    """Name the key that holds a session's owner."""
+    return f"owner:{{{session_id}}}"
 
 
 class TurnLog:
@@ -266,7 +277,7 @@ class Flusher:
 def _arguments(turn: Turn, events: Sequence[tuple[int, str, bool]]) -> list[str]:
     job_id = turn.job_id
     ended = len(events) > 0 and turn.status.ended
-    keys = [key_of(job_id), f"turns:{{{job_id.session_id}}}", f"owner:{{{job_id.session_id}}}"]
+    keys = [key_of(job_id), turns_key(job_id.session_id), owner_key(job_id.session_id)]
     life = ENDED_LIFE_SECONDS if ended else RUNNING_LIFE_SECONDS
     head = [
         channel_of(job_id.session_id),
@@ -313,6 +324,15 @@ class EventLog:
         first = f"({after}" if after else "-"
         entries = cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(key_of(job_id), min=first))
         return [fields["e"] for _, fields in entries]
+
+    def forget(self, session_id: str) -> None:
+        """Delete what is kept of a session, its cached history included. Fails open: all of it has an end of its own."""
+        try:
+            turns = cast("list[str]", self._redis.zrange(turns_key(session_id), 0, -1))
+            logs = [key_of(JobId(session_id, int(turn))) for turn in turns]
+            self._redis.delete(*logs, turns_key(session_id), owner_key(session_id), context_key(session_id))
+        except RedisError as error:
+            log.warning("what Redis keeps of %s is left to lapse: %s", session_id, error)
 
     def spoke(self, job_id: JobId) -> bool:
         """Say whether a client may have seen a part of the answer. Fails open: a log that cannot be read has shown nothing."""

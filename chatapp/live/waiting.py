@@ -17,6 +17,10 @@ LOOK_SECONDS = 2.0
 """The channel may miss an event, or be away: the turn itself is read this often."""
 
 
+MAX_WAITS = 1_000
+"""Waits in one process at a time: each holds a connection, and those belong to others too."""
+
+
 class Waiting:
     """Waits for ends of turns."""
 
@@ -24,9 +28,21 @@ class Waiting:
         self._channel = channel
         self._turns = turns
         self._clock = clock
+        self._places = threading.BoundedSemaphore(MAX_WAITS)
 
     def __call__(self, job_id: JobId, seconds: float) -> Turn | None:
-        """Read the turn once it has ended, or after `seconds` as it stands then. None if there is none."""
+        """Read the turn once it has ended, or after `seconds` as it stands then (at once if too many wait).
+
+        Returns: None if there is no such turn.
+        """
+        if not self._places.acquire(blocking=False):
+            return self._turns.get(job_id)
+        try:
+            return self._until_ended(job_id, seconds)
+        finally:
+            self._places.release()
+
+    def _until_ended(self, job_id: JobId, seconds: float) -> Turn | None:
         ended = threading.Event()
 
         def hear(text: str | None) -> None:

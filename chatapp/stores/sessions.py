@@ -147,6 +147,11 @@ def _read_cursor(cursor: str, user_id: str) -> dict[str, Any]:
         session_id, updated_at = json.loads(base64.urlsafe_b64decode(cursor.encode()))
     except (ValueError, TypeError) as error:
         raise InvalidRequest("`cursor` is not one that this list gave") from error
-    if not is_session_id(str(session_id)) or type(updated_at) is not int or not 0 <= updated_at < MAX_TIME_MS:
+    if (
+        not isinstance(session_id, str)
+        or not is_session_id(session_id)
+        or type(updated_at) is not int
+        or not 0 <= updated_at < MAX_TIME_MS
+    ):
         raise InvalidRequest("`cursor` is not one that this list gave")
     return to_item({"UserId": user_id, "SessionId": session_id, "UpdatedAt": updated_at})

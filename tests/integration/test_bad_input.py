@@ -274,6 +274,26 @@ def test_a_chunked_body_within_the_limit_is_read(api):
 
 
 @pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("chunks", [b"ZZ\r\n{}\r\n0\r\n\r\n", b"-1\r\n{}\r\n", b"2\r\n{}too long\r\n0\r\n\r\n"])
+def test_chunks_that_are_none(api, chunks):
+    """The caller's fault, and said so."""
+    head = api.head("Content-Type: application/json", "Transfer-Encoding: chunked")
+    assert_problem(api.raw(head + chunks), 400, "malformed_request")
+
+
+def test_no_header_says_where_the_api_is_mounted(api):
+    """SCRIPT_NAME is a matter of our own configuration."""
+    answer = api.raw(b"GET /health/live HTTP/1.1\r\nHost: x\r\nSCRIPT_NAME: /health\r\nConnection: close\r\n\r\n")
+    assert answer is None or answer.status in (200, 400)
+
+
+@pytest.mark.parametrize("temperature", [1e-131, 5e-324, 0.123456789])
+def test_the_smallest_temperatures_fit(api, temperature):
+    """They are rounded to what means something."""
+    assert api.send("POST", "/chat", {"message": "x", "temperature": temperature}).status == 202
+
+
+@pytest.mark.usefixtures("unchanged")
 def test_a_body_shorter_than_its_length(api):
     """What was cut off is not taken for the whole, even where it happens to be JSON."""
     head = api.head("Content-Type: application/json", "Content-Length: 50")

@@ -66,6 +66,8 @@ REFUSED = {
     "payload changed": f"{GOOD.split('.')[0]}.{PAYLOAD}.{GOOD.split('.')[2]}",
     "expired": signed(exp=NOW - 60),
     "no exp": signed(exp=None),
+    "exp in milliseconds": signed(exp=NOW * 1000),
+    "exp beyond all numbers": raw_signed(b'{"sub":"ada","exp":1e300}'),
     "exp a word": raw_signed(b'{"sub":"ada","exp":"soon"}'),
     "exp null": raw_signed(b'{"sub":"ada","exp":null}'),
     "exp infinite": raw_signed(b'{"sub":"ada","exp":1e999}'),

@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from chatapp.cli import COMMANDS, cli
+from chatapp.cli.chat import _inert
 from config.settings import DEV_JWT_SECRET
 
 
@@ -47,3 +48,8 @@ def test_no_token_is_made_where_an_identity_provider_makes_them(monkeypatch: pyt
     result = CliRunner().invoke(cli, ["token", "--user", "ana"])
     assert result.exit_code == 1
     assert "JWT_JWKS_URL" in result.output
+
+
+def test_an_answer_moves_no_cursor_and_sets_no_title():
+    """What a terminal would obey is taken out; text, tabs and lines stay."""
+    assert _inert("A\033]0;title\007\033[2JB\tC\nD\r\x9b1m é") == "A]0;title[2JB\tC\nD1m é"
