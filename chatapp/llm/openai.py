@@ -110,6 +110,8 @@ def _data(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
             raise ProviderUnavailable("The model sent something that is not JSON") from error
         if not isinstance(data, dict):
             raise ProviderUnavailable("The model sent something that is not a chunk")
+        if reported := data.get("error"):
+            raise _in_stream(reported)
         yield data
 
 
@@ -117,15 +119,19 @@ def _pieces(chunks: Iterable[dict[str, Any]], asked_model: str) -> Iterator[Piec
     reason, usage, model = None, None, asked_model
     try:
         for chunk in chunks:
-            if error := chunk.get("error"):
-                raise _in_stream(error)
             if told := chunk.get("usage"):
                 usage = _usage(told)
-            yield from _of_choices(chunk.get("choices") or ())
+            spoke = False
             for choice in chunk.get("choices") or ():
+                delta = choice.get("delta") or {}
+                for piece in _pieces_of(delta):
+                    spoke = True
+                    yield piece
                 if told_reason := choice.get("finish_reason"):
                     reason = FINISH_REASONS.get(told_reason, FinishReason.STOP)
                     model = str(chunk.get("model") or model)[:MAX_MODEL_CHARS]
+            if not spoke:
+                yield Pending()
     except httpx2.HTTPError:
         if reason is None:  # cut after it the answer is whole, and only its usage is not known
             raise
@@ -134,29 +140,18 @@ def _pieces(chunks: Iterable[dict[str, Any]], asked_model: str) -> Iterator[Piec
     yield Finish(reason, model, usage)
 
 
-def _of_choices(choices: Sequence[dict[str, Any]]) -> Iterator[Piece]:
-    spoke = False
-    for choice in choices:
-        delta = choice.get("delta") or {}
-        if len(delta) > 1 or "content" not in delta:
-            for piece in _rarer(delta):
-                spoke = True
-                yield piece
-        if text := delta.get("content"):
-            spoke = True
-            yield TextDelta(text)
-    if not spoke:
-        yield Pending()
-
-
-def _rarer(delta: dict[str, Any]) -> Iterator[Piece]:
+def _pieces_of(delta: dict[str, Any]) -> Sequence[Piece]:
+    text = delta.get("content")
+    if text and len(delta) == 1:  # nearly always
+        return (TextDelta(text),)
+    pieces: list[Piece] = []
     if reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
-        yield ReasoningDelta(reasoning)
-    if refusal := delta.get("refusal"):
-        yield TextDelta(refusal)
+        pieces.append(ReasoningDelta(reasoning))
+    pieces += [TextDelta(said) for said in (text, delta.get("refusal")) if said]
     for tool in delta.get("tool_calls") or ():
         function = tool.get("function") or {}
-        yield ToolCallDelta(tool.get("index", 0), tool.get("id"), function.get("name"), function.get("arguments") or "")
+        pieces.append(ToolCallDelta(tool.get("index", 0), tool.get("id"), function.get("name"), function.get("arguments") or ""))
+    return pieces
 
 
 def _usage(told: dict[str, Any]) -> Usage:
