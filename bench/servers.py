@@ -1,11 +1,7 @@
 """Starts real servers for a benchmark on free ports of this machine, and looks at what they use."""
 
-import asyncio
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,13 +11,12 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from chatapp.dev import plan
+from chatapp.dev.alone import running
 from chatapp.dev.child import Child, http_ok
 from chatapp.dev.ports import HOST, Ports, free_port, settle
 from chatapp.dev.process import ROOT
 from config.settings import Settings
 
-READY_SECONDS = 30
-STOP_SECONDS = 5
 ANY_PORTS = Ports(api=0, ws=0, llm=0, redis=0, aws=0)
 
 
@@ -42,7 +37,7 @@ class Stage:
         Raises: RuntimeError with its log, when it does not become ready.
         """
         child = self._children[child] if isinstance(child, str) else child
-        return self._stack.enter_context(_running(child, {**self.env, **child.env}, self._folder)).pid
+        return self._stack.enter_context(running(child, {**self.env, **child.env}, self._folder)).pid
 
     def run(self, name: str) -> None:
         """Run one of the processes that end by themselves."""
@@ -87,37 +82,3 @@ def resident_bytes(pid: int) -> int:
 def _family(pid: int) -> list[psutil.Process]:
     parent = psutil.Process(pid)
     return [parent, *parent.children(recursive=True)]
-
-
-@contextmanager
-def _running(child: Child, env: Mapping[str, str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    log = folder / f"{child.name.replace('/', '-')}.log"
-    with log.open("ab") as output:
-        # In a group of its own: Ctrl-C reaches the benchmark alone, which then stops what it has started.
-        process = subprocess.Popen(
-            child.command, env=dict(env), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0
-        )
-    try:
-        _wait_until_ready(child, process, log)
-        yield process
-    finally:
-        _stop(process)
-
-
-def _wait_until_ready(child: Child, process: subprocess.Popen[bytes], log: Path) -> None:
-    if child.probe is None:
-        raise ValueError(f"{child.name} does not say when it is ready")
-    deadline = time.monotonic() + READY_SECONDS
-    while not asyncio.run(child.probe()):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{child.name} did not become ready:\n{log.read_text()[-4000:]}")
-        time.sleep(0.02)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()

@@ -19,6 +19,7 @@ from chatapp.flows.port import Flow
 from chatapp.flows.relay import Relay
 from chatapp.flows.submit import Submit, SubmitLimits
 from chatapp.flows.turn import Answer, TurnLimits
+from chatapp.flows.waking import Waking
 from chatapp.health import Health
 from chatapp.live.cache import ContextCache
 from chatapp.live.events import EventLog
@@ -198,6 +199,11 @@ class Services:
         return {flow.name: flow for flow in (Chat(),)}
 
     @made_once
+    def wake(self) -> Waking:
+        """Wakes workers."""
+        return Waking(turns=self.turns, wakeups=self.wakeups, clock=self.clock)
+
+    @made_once
     def submit(self) -> Submit:
         """Accepts messages."""
         limits = SubmitLimits(
@@ -206,12 +212,12 @@ class Services:
             turn_life_ms=self._turn_life_ms,
             first_look_ms=round(self.settings.relay_first_look_seconds * 1000),
         )
-        return Submit(turns=self.turns, sessions=self.sessions, wakeups=self.wakeups, clock=self.clock, limits=limits)
+        return Submit(turns=self.turns, sessions=self.sessions, wake=self.wake, clock=self.clock, limits=limits)
 
     @made_once
     def endings(self) -> Endings:
         """Ends turns."""
-        return Endings(turns=self.turns, sessions=self.sessions, events=self.events, wakeups=self.wakeups, clock=self.clock)
+        return Endings(turns=self.turns, sessions=self.sessions, events=self.events, wake=self.wake, clock=self.clock)
 
     @made_once
     def leases(self) -> Leases:

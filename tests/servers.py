@@ -1,19 +1,13 @@
 """Real servers for tests: started on free ports, stopped whatever happens."""
 
-import asyncio
 import os
-import signal
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from chatapp.dev import alone
 from chatapp.dev.child import Child
-from chatapp.dev.process import ROOT
-
-READY_SECONDS = 20
-STOP_SECONDS = 5
 
 
 def clean_env(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -28,39 +22,6 @@ def clean_env(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 @contextmanager
 def running(child: Child, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run one child, with its log in `folder`, until the block is left.
-
-    Raises: AssertionError with the log when it does not become ready.
-    """
-    assert child.probe is not None
-    log = folder / f"{child.name}.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            child.command,
-            cwd=ROOT,
-            env=clean_env(child.env),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            process_group=0,
-        )
-    try:
-        deadline = time.monotonic() + READY_SECONDS
-        while not asyncio.run(child.probe()):
-            assert process.poll() is None, f"{child.name} ended with {process.returncode}:\n{log.read_text()}"
-            assert time.monotonic() < deadline, f"{child.name} is not ready after {READY_SECONDS} s:\n{log.read_text()}"
-            time.sleep(0.02)
+    """Run one child, with its log in `folder`, in an environment without anything of the developer's."""
+    with alone.running(child, clean_env(child.env), folder) as process:
         yield process
-    finally:
-        stop(process)
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """Terminate a process and, at the latest after STOP_SECONDS, its whole group."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

@@ -19,12 +19,12 @@ from chatapp.auth import Principal, Tokens
 from chatapp.errors import ChatappError, Forbidden, Unauthenticated, Unavailable
 from chatapp.live.sockets import SocketRegistry
 from chatapp.model import timestamp
-from chatapp.ports import Clock
+from chatapp.ports import Clock, Sessions
 from ws.frames import Auth, BadFrame, Frame, FrameId, Ping, Refresh, Resume, Subscribe, Unsubscribe, read, refused, write
 from ws.hub import Follow, Gap, Hub, Live, Notice, Register
 from ws.presence import Presence
 from ws.protocol import Close
-from ws.replay import Replay, Sessions
+from ws.replay import Replay
 from ws.subscriptions import Subscriptions
 from ws.wire import hang_up
 

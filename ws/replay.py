@@ -9,6 +9,7 @@ from redis import RedisError
 from chatapp.errors import LiveUnavailable, NotFound
 from chatapp.model import EventId, JobId, Session, Status, Turn
 from chatapp.payloads import CANCELLED, COMPLETED, ERROR, encode, terminal_event
+from chatapp.ports import Turns
 from ws.protocol import Event, just_before
 
 MAX_TURNS = 100
@@ -23,22 +24,6 @@ class Log(Protocol):
 
     def read(self, job_id: JobId, after: EventId | None = None) -> list[str]:
         """Read the events after a cursor, as JSON texts."""
-        ...
-
-
-class Turns(Protocol):
-    """The truth about turns (chatapp.stores.turns.TurnStore)."""
-
-    def get(self, job_id: JobId) -> Turn | None:
-        """Read a turn."""
-        ...
-
-
-class Sessions(Protocol):
-    """The truth about sessions (chatapp.stores.sessions.SessionStore)."""
-
-    def get(self, session_id: str) -> Session | None:
-        """Read a session, consistently; also one that is deleted or has expired."""
         ...
 
 

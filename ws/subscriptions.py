@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from chatapp.errors import ChatappError, NotFound, RateLimited, Unavailable
 from chatapp.model import Session
-from chatapp.ports import Clock
+from chatapp.ports import Clock, Sessions
 from ws.frames import FrameId, Resume, write
 from ws.hub import Hub, Recipient
 from ws.protocol import Event, Follower
-from ws.replay import Past, Replay, Sessions, numbers_to_catch_up, numbers_to_replay
+from ws.replay import Past, Replay, numbers_to_catch_up, numbers_to_replay
 
 log = logging.getLogger(__name__)
 

@@ -1,17 +1,15 @@
 """The one place where a turn ends: store the end, publish it, wake the new head. Used by worker, cancel and relay."""
 
-import logging
 import random
 import secrets
 from collections.abc import Mapping
 from time import sleep
 from typing import Any
 
-from chatapp.errors import ChatappError, QueueUnavailable, StoreUnavailable, Unavailable
+from chatapp.errors import ChatappError, StoreUnavailable, Unavailable
+from chatapp.flows.waking import Waking
 from chatapp.model import Ending, EventId, JobId, Status, Turn
-from chatapp.ports import Clock, EventLog, Sessions, TurnLog, Turns, WakeUps
-
-log = logging.getLogger(__name__)
+from chatapp.ports import Clock, EventLog, Sessions, TurnLog, Turns
 
 
 def told(error: ChatappError) -> dict[str, Any]:
@@ -22,11 +20,11 @@ def told(error: ChatappError) -> dict[str, Any]:
 class Endings:
     """Ends turns."""
 
-    def __init__(self, *, turns: Turns, sessions: Sessions, events: EventLog, wakeups: WakeUps, clock: Clock) -> None:
+    def __init__(self, *, turns: Turns, sessions: Sessions, events: EventLog, wake: Waking, clock: Clock) -> None:
         self._turns = turns
         self._sessions = sessions
         self._events = events
-        self._wakeups = wakeups
+        self._wake = wake
         self._clock = clock
 
     def by_holder(self, turn: Turn, turn_log: TurnLog, status: Status, *, seconds: float, **fields: Any) -> Turn | None:
@@ -73,12 +71,7 @@ class Endings:
         session = self._sessions.get(session_id)
         if session is None or session.head is None:
             return
-        job_id = JobId(session_id, session.head)
-        try:
-            self._wakeups.send(job_id, user_id=session.user_id)
-        except QueueUnavailable as error:
-            log.warning("the wake-up of %s was not sent, the relay will send it: %s", job_id, error)
-            self._turns.wake_now(job_id, self._clock.now())
+        self._wake(JobId(session_id, session.head), user_id=session.user_id)
 
     def _store(self, turn: Turn, ending: Ending, seconds: float) -> Turn | None:
         give_up = self._clock.monotonic() + seconds

@@ -15,14 +15,14 @@ from weakref import WeakValueDictionary
 from chatapp.errors import (
     IdempotencyMismatch,
     NotFound,
-    QueueUnavailable,
     SessionBusy,
     SessionContended,
     StoreUnavailable,
     TooManyOpenTurns,
 )
+from chatapp.flows.waking import Waking
 from chatapp.model import IdempotencyRecord, JobId, ModelOptions, Part, Session, Status, Turn, text_of
-from chatapp.ports import Clock, Known, Raced, Sessions, Turns, WakeUps
+from chatapp.ports import Clock, Known, Raced, Sessions, Turns
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +88,10 @@ class _Door:
 class Submit:
     """Accepts messages."""
 
-    def __init__(self, *, turns: Turns, sessions: Sessions, wakeups: WakeUps, clock: Clock, limits: SubmitLimits) -> None:
+    def __init__(self, *, turns: Turns, sessions: Sessions, wake: Waking, clock: Clock, limits: SubmitLimits) -> None:
         self._turns = turns
         self._sessions = sessions
-        self._wakeups = wakeups
+        self._waking = wake
         self._clock = clock
         self._limits = limits
         self._doors: WeakValueDictionary[str, _Door] = WeakValueDictionary()
@@ -182,14 +182,10 @@ class Submit:
 
     def _wake(self, job_id: JobId, submission: Submission) -> None:
         try:
-            self._wakeups.send(job_id, user_id=submission.user_id, traceparent=submission.traceparent)
-        except QueueUnavailable as error:
-            log.warning("the wake-up of %s was not sent, the relay will send it: %s", job_id, error)
-            try:
-                self._turns.wake_now(job_id, self._clock.now())
-            except StoreUnavailable as other:
-                # The relay looks at the turn anyway, at the time that was stored with it.
-                log.warning("the relay could not be told of %s: %s", job_id, other)
+            self._waking(job_id, user_id=submission.user_id, traceparent=submission.traceparent)
+        except StoreUnavailable as error:
+            # The relay looks at the turn anyway, at the time that was stored with it.
+            log.warning("the relay could not be told of %s: %s", job_id, error)
 
 
 def _title(parts: tuple[Part, ...]) -> str | None:

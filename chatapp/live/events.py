@@ -73,7 +73,7 @@ class TurnLog:
         self._seq = 0
         self.unsent: list[tuple[int, str, bool]] = []  # (seq, JSON, may it begin a log)
         self.refusal: StaleAttempt | LogLost | None = None
-        self.spoke = False
+        self._spoke = False
         self.closed_at: float | None = None
         self.flushed = threading.Condition(self._lock)
 
@@ -95,7 +95,7 @@ class TurnLog:
             if kind == "text":
                 self._text.append(text)
             self._deltas.append((kind, text))
-            first, self.spoke = not self.spoke, True
+            first, self._spoke = not self._spoke, True
         self._flusher.kick(self, now=first)
 
     @property
@@ -262,23 +262,23 @@ class Flusher:
             raise failures[0]
 
     def _send(self, calls: Sequence[list[str]]) -> list[Any]:
-        for attempt in (1, 2):
-            pipeline = self._redis.pipeline(transaction=False)
-            for call in calls:
-                pipeline.evalsha(self._sha, 3, *call)
-            answers = pipeline.execute(raise_on_error=False)
-            if attempt == 1 and any(isinstance(a, NoScriptError) for a in answers):
-                self._redis.script_load(_APPEND)
-                continue
-            break
+        answers = self._execute(calls)
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            self._redis.script_load(_APPEND)
+            answers = self._execute(calls)
         return answers
+
+    def _execute(self, calls: Sequence[list[str]]) -> list[Any]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for call in calls:
+            pipeline.evalsha(self._sha, 3, *call)
+        return pipeline.execute(raise_on_error=False)
 
 
 def _arguments(turn: Turn, events: Sequence[tuple[int, str, bool]]) -> list[str]:
     job_id = turn.job_id
-    ended = len(events) > 0 and turn.status.ended
     keys = [key_of(job_id), turns_key(job_id.session_id), owner_key(job_id.session_id)]
-    life = ENDED_LIFE_SECONDS if ended else RUNNING_LIFE_SECONDS
+    life = ENDED_LIFE_SECONDS if turn.status.ended else RUNNING_LIFE_SECONDS
     head = [
         channel_of(job_id.session_id),
         str(job_id.turn),

@@ -150,6 +150,8 @@ class TurnStore:
 
     def page(self, session_id: str, *, limit: int, before: int | None = None) -> list[Turn]:
         """Read turns of a session, the newest first, with numbers below `before`."""
+        if before is not None and before <= 1:
+            return []
         request = call(
             self._table,
             values={"session": session_id, "first": 1, "last": (before or 10**9) - 1},
@@ -158,8 +160,6 @@ class TurnStore:
             Limit=limit,
             ConsistentRead=True,
         )
-        if before is not None and before <= 1:
-            return []
         with store_errors():
             answer = self._client.query(**request)
         return [self._complete(from_item(i)) for i in answer["Items"]]

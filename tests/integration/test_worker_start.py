@@ -6,11 +6,12 @@ from contextlib import contextmanager
 import pytest
 
 from chatapp.dev import twin
+from chatapp.dev.alone import stop
 from chatapp.dev.plan import processes
 from chatapp.dev.ports import Ports, free_port
 from chatapp.provision import Provisioner
 from config.settings import Settings
-from tests.servers import clean_env, running, stop
+from tests.servers import clean_env, running
 from tests.stack import ROOT
 
 
