@@ -7,6 +7,7 @@ ChatappError
  |   |- Forbidden               403
  |   |- NotFound                404, also for what belongs to somebody else
  |   |- SessionBusy             409, `on_busy: reject`
+ |   |- NotEnded                409, a retry of a turn that is still open
  |   |- IdempotencyMismatch     422, same key with another payload
  |   |- TooLarge                413
  |   |- UnsupportedMedia        415
@@ -15,14 +16,17 @@ ChatappError
  |   |- StoreUnavailable        DynamoDB
  |   |- QueueUnavailable        SQS
  |   |- LiveUnavailable         Redis
- |   '- SessionContended        too many writers on one session at this moment
+ |   |- SessionContended        too many writers on one session at this moment
+ |   '- ModelUnavailable        the breaker of every provider is open: nothing is accepted that would fail at once
  |- TurnError                why a turn failed; clients see it in the `error` event and in the job
  |   |- Expired                 it waited too long to be started
  |   |- Crashed                 too many of its attempts ended without a word
  |   |- AttemptTimedOut         the attempt ran too long
  |   |- Interrupted             an attempt broke off after it was seen, and the caller wanted no restart
+ |   |- Unreadable              its message could not be read
  |   '- ModelError              the model's provider could not or would not answer
  |       |- ProviderUnavailable     refused, 5xx, timed out, or the stream was cut
+ |       |   '- BreakerOpen            nobody was asked: the breaker is open; `retry_after` says until when
  |       |- ProviderRateLimited     429, with `retry_after`
  |       |- ProviderMisconfigured   our key, our address or our account is wrong
  |       |- ModelRequestInvalid     the provider says the request is wrong
@@ -31,6 +35,7 @@ ChatappError
  '- StopAttempt              this attempt must stop; never shown to a client
      |- StaleAttempt            somebody else holds or has ended the turn
      |- CancelRequested         somebody asked for the turn's cancellation
+     |- HandBack                the process stops: the turn goes back to the queue
      '- LogLost                 the turn's log vanished from Redis: re-seed it
 
 Whoever decides on a retry reads `retryable`, never a vendor's type. `code` is part of the public contract (docs/errors.md).
@@ -109,6 +114,12 @@ class SessionBusy(Refused):
     code, http_status, retryable, title = "session_busy", 409, True, "The session is busy"
 
 
+class NotEnded(Refused):
+    """The turn is still open: only an ended one can be tried again."""
+
+    code, http_status, retryable, title = "not_ended", 409, True, "The job has not ended"
+
+
 class IdempotencyMismatch(Refused):
     """The Idempotency-Key was used before with another payload."""
 
@@ -169,6 +180,12 @@ class SessionContended(Unavailable):
     code, title = "session_contended", "The session is contended"
 
 
+class ModelUnavailable(Unavailable):
+    """Every provider's breaker is open: what is accepted now would fail at once. Sent before anything is kept."""
+
+    code, title = "provider_unavailable", "The model is not available"
+
+
 class TurnError(ChatappError):
     """Why a turn failed."""
 
@@ -199,6 +216,12 @@ class Interrupted(TurnError):
     code, http_status, retryable, title = "interrupted", 503, True, "The answer was interrupted after it had begun"
 
 
+class Unreadable(TurnError):
+    """The turn's message could not be read by the worker that received it; the dead-letter queue holds it."""
+
+    code, title = "unreadable_message", "The turn's message could not be read"
+
+
 class ModelError(TurnError):
     """The model's provider could not or would not answer."""
 
@@ -209,6 +232,10 @@ class ProviderUnavailable(ModelError):
     """Refused, 5xx, timed out, or a stream that ended without a finish reason."""
 
     code, http_status, retryable, title = "provider_unavailable", 503, True, "The model is not available"
+
+
+class BreakerOpen(ProviderUnavailable):
+    """The breaker is open, so nobody was asked. `retry_after`: seconds until it may be tried again."""
 
 
 class ProviderRateLimited(ModelError):
@@ -257,6 +284,12 @@ class CancelRequested(StopAttempt):
     """Somebody asked for the turn's cancellation."""
 
     code = "cancel_requested"
+
+
+class HandBack(StopAttempt):
+    """The process stops and its grace time is over: the turn goes back to the queue, at no cost to it."""
+
+    code = "hand_back"
 
 
 class LogLost(StopAttempt):

@@ -143,7 +143,9 @@ class Turn:
     """One input and the answer to it: the unit of work and the truth about it. Once ended it never changes.
 
     `attempt` is the fencing token; `lease_end` the end of the running attempt's right to write; `due` the earliest time
-    of the next claim; `wake_at` when the relay should look; `end_id` the id of the terminal event.
+    of the next claim; `wake_at` when the relay should look; `end_id` the id of the terminal event. What attempts came to
+    is counted apart: `failures` (retryable errors), `crashes` (leases that lapsed), `hand_backs` (processes that stopped).
+    `dlq_pending`: the turn has failed for good and the dead-letter queue does not have it yet.
     """
 
     session_id: str
@@ -158,6 +160,7 @@ class Turn:
     attempt: int = 0
     failures: int = 0
     crashes: int = 0
+    hand_backs: int = 0
     due: int = 0
     lease_end: int = 0
     claim_id: str | None = None
@@ -175,6 +178,7 @@ class Turn:
     usage: Usage | None = None
     error: Mapping[str, Any] | None = None
     end_id: EventId | None = None
+    dlq_pending: bool = False
     schema: int = SCHEMA
 
     @property
@@ -189,7 +193,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A conversation. `open_turns` holds the numbers of turns that have not ended; the least of them is the head."""
+    """A conversation. `open_turns` holds the numbers of turns that have not ended; the least of them is the head.
+
+    `cancel_before`: open turns with lower numbers are to be cancelled (`on_busy: interrupt`), by whoever sees it first.
+    """
 
     id: str
     user_id: str
@@ -203,6 +210,7 @@ class Session:
     title: str | None = None
     summary: str | None = None
     deleted_at: int | None = None
+    cancel_before: int = 0
 
     @classmethod
     def begin(cls, *, user_id: str, flow: str, now: int, life_ms: int, title: str | None = None) -> Self:
@@ -244,6 +252,7 @@ class Ending:
     finish_reason: str | None = None
     usage: Usage | None = None
     error: Mapping[str, Any] | None = None
+    dlq_pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from chatapp.model import EventId, JobId, Status, Turn, timestamp
 
 STARTED = "message_started"
 DELTA = "message_delta"
+RETRYING = "message_retrying"
 RESET = "message_reset"
 SNAPSHOT = "message_snapshot"
 COMPLETED = "message_completed"

@@ -18,6 +18,10 @@ class Clock(Protocol):
         """Seconds that never jump, for durations within this process."""
         ...
 
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
 
 class LLM(Protocol):
     """A language model behind some provider."""
@@ -33,11 +37,37 @@ class LLM(Protocol):
 class WakeUps(Protocol):
     """The queue: it carries `look at this turn` and nothing else."""
 
-    def send(self, job_id: JobId, *, user_id: str, traceparent: str | None = None) -> None:
-        """Ask some worker to look at the turn.
+    def send(self, job_id: JobId, *, user_id: str, traceparent: str | None = None, delay: float = 0) -> None:
+        """Ask some worker to look at the turn, after `delay` seconds (900 at most).
 
         Raises: QueueUnavailable.
         """
+        ...
+
+    def send_many(self, turns: Sequence[Turn]) -> None:
+        """Ask for a look at each of the turns, in batches.
+
+        Raises: QueueUnavailable, with the batch that was not taken and all after it unsent.
+        """
+        ...
+
+
+class DeadLetters(Protocol):
+    """The dead-letter queue: what has failed for good, for an operator to look at."""
+
+    def put(self, turn: Turn) -> None:
+        """Put a failed turn's wake-up there, with reason, job and attempt as attributes.
+
+        Raises: QueueUnavailable.
+        """
+        ...
+
+
+class Signals(Protocol):
+    """A word to whoever runs a turn, wherever that is. Never the truth: it may be lost."""
+
+    def look(self, job_id: JobId) -> None:
+        """Tell the attempt that runs the turn to look at the turn now: its cancellation was asked for. Fails open."""
         ...
 
 

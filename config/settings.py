@@ -115,7 +115,16 @@ class Settings(BaseSettings):
     attempt_deadline_seconds: Seconds = Field(600, description="longest run of one attempt")
     lease_seconds: Seconds = Field(20, description="an attempt's right to run, renewed while it lives")
     lease_renew_seconds: Seconds = Field(8, description="time between renewals")
+    max_failures: int = Field(4, ge=1, description="retryable failures before a turn fails for good, into the dead-letter queue")
+    retry_seconds: Seconds = Field(2, description="pause before the first retry; each further one takes twice as long")
     max_crashes: int = Field(5, ge=1, description="lapsed leases before a turn fails")
+    shutdown_grace_seconds: float = Field(
+        20, ge=0, description="how long a worker that is told to stop lets its turns finish before it hands them back"
+    )
+    on_breaker_open: Literal["fail", "wait"] = Field(
+        "fail", description="a fresh turn while the breaker is open: fail at once, or wait until the provider may be tried"
+    )
+    fail_points: str | None = Field(None, description="faults that tests stage inside a worker; refused in production")
     relay_seconds: Seconds = Field(3, description="time between two looks of the relay")
     relay_first_look_seconds: Seconds = Field(20, description="how long a new turn is left to its own message")
     session_hours: float = Field(24, gt=0, description="life of a session after its last use")
@@ -234,6 +243,8 @@ def _unsafe_in_production(s: Settings) -> list[str]:
         problems.append("OPENAI_API_KEY must be set in production")
     if not s.public_ws_url.startswith("wss://"):
         problems.append("PUBLIC_WS_URL must be wss in production")
+    if s.fail_points:
+        problems.append("FAIL_POINTS must not be set in production: they are for tests")
     if s.log_level == "DEBUG":
         problems.append("LOG_LEVEL must not be DEBUG in production")
     return problems

@@ -28,6 +28,9 @@ class FakeClock:
     def monotonic(self) -> float:
         return self.ms / 1000
 
+    def sleep(self, seconds: float) -> None:
+        self.ms += round(seconds * 1000)
+
 
 class FakeLimiter:
     """Counts down; None means no limit."""
