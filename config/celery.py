@@ -1,10 +1,17 @@
 """What Celery is given, for who sends and for who consumes. The reasons are measured: see docs/decisions/."""
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from config.resources import CHAT, QUEUES
 from config.settings import Settings
+
+WAIT_SECONDS = 5
+"""A long poll. A worker that is told to stop waits for its end, since SQS may have given it a message already."""
+
+Bury = Callable[[str, str, str, str, str | None], None]
+"""Puts a message away that no worker can read: (queue name, raw body, reason, detail, job id or None)."""
 
 
 def broker_url(settings: Settings) -> str:
@@ -23,7 +30,7 @@ def celery_config(settings: Settings, *, read_timeout: int, tries: int) -> dict[
             "is_secure": not (settings.aws_endpoint or "https").startswith("http://"),
             # Named queues: Celery then never creates, lists or looks up a queue, and needs no right to.
             "predefined_queues": {q.name: {"url": settings.queue_url(q.name)} for q in QUEUES},
-            "wait_time_seconds": 5,
+            "wait_time_seconds": WAIT_SECONDS,
             "polling_interval": 0.1,  # 0 burns a core while every slot is busy
             "client-config": {
                 "connect_timeout": 2,
@@ -52,4 +59,20 @@ def celery_config(settings: Settings, *, read_timeout: int, tries: int) -> dict[
         "worker_send_task_events": False,
         "worker_redirect_stdouts": False,
         "enable_utc": True,
+    }
+
+
+def worker_config(settings: Settings, bury: Bury) -> dict[str, Any]:
+    """Make the configuration of who consumes: as above, on the transport of ours."""
+    config = celery_config(settings, read_timeout=WAIT_SECONDS + 2, tries=2)
+    config["broker_transport_options"] |= {
+        "bury": bury,
+        "fetch_message_attributes": {
+            "MessageSystemAttributeNames": ["ApproximateReceiveCount", "SentTimestamp"],
+            "MessageAttributeNames": ["Reason", "JobId"],  # set by the dead-letter queue: such a message has come back from it
+        },
+    }
+    return config | {
+        "broker_transport": "tasks.transport:Transport",
+        "worker_consumer": "tasks.consumer:Consumer",
     }

@@ -1,0 +1,54 @@
+"""Worker processes for tests: started as production starts one, with their log in a file."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from chatapp.dev.alone import stop
+from tests.servers import clean_env
+from tests.stack import ROOT
+
+HARDENED = "tests.integration.hardened"
+OPTIONS = "worker -P gevent --without-gossip --without-mingle --without-heartbeat"
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A running worker."""
+
+    process: "subprocess.Popen[bytes]"
+    log_file: Path
+
+    def log(self) -> str:
+        """Everything it has said so far."""
+        return self.log_file.read_text(errors="replace")
+
+    def wait_for(self, text: str, seconds: float = 30) -> None:
+        """Wait until the log holds a text."""
+        until(lambda: text in self.log() or self.process.poll() is not None, seconds, f"the log has no {text!r}")
+        assert text in self.log(), f"the worker ended with {self.process.poll()}:\n{self.log()[-4000:]}"
+
+
+@contextmanager
+def started(env: Mapping[str, str], log_file: Path, *, app: str = HARDENED, slots: int = 20) -> Iterator[Worker]:
+    """Run a worker until the block is left, without waiting for it to be ready."""
+    command = [sys.executable, "-m", "celery", "--quiet", "-A", app, *OPTIONS.split(), "-c", str(slots)]
+    with log_file.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=clean_env(env), stdout=output, stderr=output, process_group=0)
+    try:
+        yield Worker(process, log_file)
+    finally:
+        stop(process)
+
+
+def until(condition: Callable[[], object], seconds: float, otherwise: str) -> float:
+    """Wait for a condition. Returns: the seconds it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, f"after {seconds} s: {otherwise}"
+        time.sleep(0.02)
+    return time.monotonic() - began

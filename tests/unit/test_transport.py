@@ -1,0 +1,405 @@
+"""The hardened transport: what it reads, and what it does with SQS, without a server."""
+
+import base64
+import json
+import logging
+from queue import Empty
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+from hypothesis import given
+from hypothesis import strategies as st
+from kombu import Connection
+
+from config.resources import CHAT_TASK
+from tasks.envelope import MAX_BYTES, Poison, read
+from tasks.gate import Gate, gate
+from tasks.transport import Transport
+
+JOB = "0123456789abcdef0123456789abcdef.7"
+URL = "http://127.0.0.1:1/000000000000/chat"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(JOB),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def b64(value):
+    return base64.b64encode(json.dumps(value).encode()).decode()
+
+
+def message(*, body=None, headers=None, properties=None, **top):
+    """A wake-up as the sender writes it, with changes; None takes a header away."""
+    all_headers = {"lang": "py", "task": CHAT_TASK, "id": JOB, "eta": None, "expires": None, "retries": 0, **(headers or {})}
+    embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    return {
+        "body": b64([[], {"job_id": JOB}, embed]) if body is None else body,
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": all_headers,
+        "properties": {"body_encoding": "base64", "delivery_info": {"routing_key": "chat"}, **(properties or {})},
+        **top,
+    }
+
+
+def poison_of(raw):
+    try:
+        read(raw)
+    except Poison as poison:
+        return poison
+    return None
+
+
+# --- the envelope
+
+
+def test_a_wake_up_is_written_anew_from_what_was_checked():
+    """No header of a stranger's reaches Celery: not a time limit, not a reply address."""
+    strange = {"traceparent": "00-1", "timelimit": [1, 1], "shadow": "x", "stamps": {"a": 1}}
+    envelope = read(b64(message(headers=strange, properties={"reply_to": "x"})))
+    payload = envelope.payload("receipt", {"routing_key": "chat"})
+    assert json.loads(payload["body"])[:2] == [[], {"job_id": JOB}]
+    assert payload["headers"] == {
+        "task": CHAT_TASK,
+        "id": JOB,
+        "root_id": JOB,
+        "argsrepr": "-",
+        "kwargsrepr": "-",
+        "traceparent": "00-1",
+    }
+    assert payload["properties"] == {
+        "correlation_id": JOB,
+        "delivery_tag": "receipt",
+        "delivery_info": {"routing_key": "chat"},
+    }
+
+
+def call(*, args=(), embed=None, **kwargs):
+    return b64([list(args), kwargs, embed or {}])
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        ("", "empty"),
+        ("x" * (MAX_BYTES + 1), "too_large"),
+        ("good morning", "not_base64"),
+        ("é", "not_base64"),
+        (base64.b64encode(b"\xff\xfe").decode(), "not_json"),
+        (base64.b64encode(b"[" * 100_000).decode(), "not_json"),
+        (b64([1, 2]), "not_an_object"),
+        (b64({}), "wrong_headers"),
+        (b64(message() | {"headers": ["task"]}), "wrong_headers"),
+        (b64(message() | {"properties": "x"}), "wrong_properties"),
+        (b64(message(headers={"task": None})), "no_task"),
+        (b64(message(headers={"task": 7})), "no_task"),
+        (b64(message(headers={"task": {"a": 1}})), "no_task"),
+        (b64(message(headers={"task": "os.system"})), "unknown_task"),
+        (b64(message(headers={"id": None})), "no_id"),
+        (b64(message(headers={"id": 7})), "no_id"),
+        (b64(message(headers={"eta": "2030-01-01T00:00:00"})), "scheduled"),
+        (b64(message(headers={"expires": 3})), "scheduled"),
+        (b64(message(headers={"compression": "application/x-gzip"})), "compressed"),
+        (b64(message(**{"content-type": "application/x-python-serialize"})), "wrong_content_type"),
+        (b64(message(**{"content-type": "application/x-yaml"})), "wrong_content_type"),
+        (b64(message(**{"content-encoding": "utf-16"})), "wrong_encoding"),
+        (b64(message(properties={"body_encoding": "rot13"})), "wrong_encoding"),
+        (b64(message(body=7)), "wrong_body"),
+        (b64(message(body="%%%")), "not_base64"),
+        (b64(message(body=base64.b64encode(b"{").decode())), "not_json"),
+        (b64(message(body=b64({"job_id": JOB}))), "wrong_body"),
+        (b64(message(body=b64([[], {}]))), "wrong_body"),
+        (b64(message(body=b64([[], ["job_id", JOB], {}]))), "wrong_arguments"),
+        (b64(message(body=call(args=[JOB]))), "wrong_arguments"),
+        (b64(message(body=call())), "wrong_arguments"),
+        (b64(message(body=call(job_id=JOB, version=2))), "wrong_arguments"),
+        (b64(message(body=call(job_id="../7"))), "wrong_job_id"),
+        (b64(message(body=call(job_id=7))), "wrong_job_id"),
+        (b64(message(body=call(job_id=JOB, embed={"errbacks": [{"task": "x"}]}))), "embedded_tasks"),
+    ],
+)
+def test_every_other_message_is_poison_with_a_reason(raw, why):
+    """Each is told apart by a word."""
+    assert poison_of(raw).reason == why
+
+
+@pytest.mark.parametrize(
+    ("changes", "job"),
+    [
+        ({"headers": {"task": "unknown", "id": "x"}}, JOB),  # by the argument
+        ({"body": "%%%"}, JOB),  # by the id
+        ({"body": "%%%", "headers": {"id": "x"}}, None),
+        ({"body": call(job_id="x"), "headers": {"id": JOB}}, None),  # it names another thing than its id: neither is believed
+    ],
+)
+def test_poison_says_which_job_it_is_about_where_that_can_be_read(changes, job):
+    """So that the turn can be ended."""
+    assert poison_of(b64(message(**changes))).job_id == job
+
+
+@given(JSON)
+def test_any_json_is_read_or_poison(value):
+    """Nothing else is raised, whatever it holds."""
+    assert poison_of(b64(value)) is not None
+
+
+@given(
+    JSON, st.sampled_from(["headers", "properties", "body", "content-type", "content-encoding", "task", "id", "eta", "kwargs"])
+)
+def test_a_wake_up_with_anything_in_any_place_is_read_or_poison(value, place):
+    """Nothing else is raised, and what is said holds none of its content."""
+    wrong = message()
+    if place in ("task", "id", "eta"):
+        wrong["headers"][place] = value
+    elif place == "kwargs":
+        wrong["body"] = b64([[], value, {}])
+    else:
+        wrong[place] = value
+    said = poison_of(b64(wrong))
+    assert said is None or (len(said.detail) < 100 and JOB not in said.detail)
+
+
+# --- the gate
+
+
+def test_the_gate_is_open_when_no_reason_is_left():
+    """Each takes back its own reason only."""
+    one = Gate()
+    one.close("paused")
+    one.close("shutdown")
+    one.open("paused")
+    one.open("never given")
+    assert (one.is_open, one.reasons) == (False, {"shutdown"})
+    one.open("shutdown")
+    assert one.is_open
+
+
+# --- the channel
+
+
+class Sqs:
+    """A client that answers what the test wants and notes what it is asked."""
+
+    def __init__(self):
+        self.answers = []
+        self.asked = []
+        self.fails = None
+
+    def receive_message(self, **_asked):
+        answer = self.answers.pop(0) if self.answers else {}
+        if isinstance(answer, Exception):
+            raise answer
+        return answer() if callable(answer) else answer
+
+    def delete_message(self, **asked):
+        self._note("delete", asked["ReceiptHandle"])
+
+    def change_message_visibility_batch(self, **asked):
+        self._note("release", *(e["ReceiptHandle"] for e in asked["Entries"]))
+
+    def _note(self, *what):
+        self.asked.append(what)
+        if self.fails:
+            raise self.fails
+
+    def will_give(self, *bodies):
+        self.answers.append({"Messages": [{"Body": body, "ReceiptHandle": f"r{n}"} for n, body in enumerate(bodies)]})
+
+
+@pytest.fixture
+def sqs():
+    return Sqs()
+
+
+@pytest.fixture
+def buried():
+    return []
+
+
+@pytest.fixture
+def channel(sqs, buried):
+    """A channel that consumes; what Celery would get is in `channel.got`."""
+    options = {"bury": lambda *poison: buried.append(poison), "predefined_queues": {"chat": {"url": URL}}, "polling_interval": 0}
+    connection = Connection("sqs://127.0.0.1:1", transport=Transport, transport_options=options)
+    made = connection.channel()
+    made.connection._predefined_queue_clients["chat"] = sqs
+    made.got = []
+    made.basic_consume("chat", no_ack=False, callback=made.got.append, consumer_tag="t")
+    made.basic_qos(prefetch_count=5)
+    yield made
+    for reason in gate.reasons:
+        gate.open(reason)
+
+
+def error(code, status=400):
+    return ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "ReceiveMessage")
+
+
+def test_a_message_comes_from_the_queue_it_came_from(channel, sqs):
+    """What it says of itself would route its ack to a queue that there is not."""
+    sqs.will_give(b64(message(properties={"delivery_info": {"routing_key": "elsewhere", "exchange": "x"}})))
+    channel.drain_events()
+    [got] = channel.got
+    assert got.delivery_info["routing_key"] == "chat"
+    assert got.delivery_info["sqs_queue"] == URL
+    assert got.properties["delivery_info"]["sqs_message"]["ReceiptHandle"] == "r0"
+    got.ack()
+    assert sqs.asked == [("delete", "r0")]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        error("ServiceUnavailable", 503),
+        error("AccessDenied", 403),
+        error("RequestThrottled"),
+        EndpointConnectionError(endpoint_url=URL),
+        ReadTimeoutError(endpoint_url=URL),
+        ValueError("not JSON"),
+        {"Messages": [{"MessageId": "without a body"}]},
+        {"Messages": "text"},
+        OSError("reset"),
+    ],
+)
+def test_a_receive_that_fails_is_tried_again_a_second_later(channel, sqs, failure, caplog):
+    """Whatever it fails with, nothing is raised, and no request is sent meanwhile."""
+    sqs.answers.append(failure)
+    for _ in range(3):
+        with pytest.raises(Empty):
+            channel.drain_events()
+    assert not sqs.answers
+    sqs.will_give(b64(message()))
+    with pytest.raises(Empty):
+        channel.drain_events()
+    assert sqs.answers  # not asked yet
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
+    channel._poll_at -= 1
+    channel.drain_events()
+    assert len(channel.got) == 1
+
+
+@pytest.mark.parametrize("failure", [error("InternalError", 500), error("AccessDenied", 403), OSError("reset")])
+def test_a_delete_that_fails_raises_nothing_and_gives_its_slot_back(channel, sqs, failure, caplog):
+    """Of many in one second, one is logged."""
+    sqs.will_give(*[b64(message())] * 5)
+    channel.drain_events()
+    assert not channel.qos.can_consume()
+    sqs.fails = failure
+    for got in channel.got:
+        got.ack()
+    assert channel.qos.can_consume_max_estimate() == 5
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
+
+
+def test_a_reject_never_deletes_and_a_requeue_makes_it_visible(channel, sqs):
+    """The message stays in its queue either way."""
+    sqs.will_give(*[b64(message())] * 2)
+    channel.drain_events()
+    channel.got[0].reject()
+    channel.got[1].requeue()
+    assert sqs.asked == [("release", "r1")]
+    assert channel.qos.can_consume_max_estimate() == 5
+
+
+def test_settling_twice_frees_one_slot(channel, sqs):
+    """A slot too many would be a message that waits in memory, out of everybody's sight."""
+    sqs.will_give(*[b64(message())] * 5)
+    channel.drain_events()
+    for _ in range(3):
+        channel.basic_ack("r0")
+        channel.basic_reject("r1", requeue=True)
+        channel.basic_ack("unknown")
+        channel.basic_reject("unknown", requeue=True)
+    assert channel.qos.can_consume_max_estimate() == 2
+
+
+def test_poison_is_put_away_after_the_good_ones_and_then_deleted(channel, sqs, buried):
+    """Putting away takes time, in which nobody else sees the good ones."""
+    sqs.will_give("poison", b64(message()))
+    channel.drain_events()
+    assert len(channel.got) == 1
+    assert buried == [("chat", "poison", "not_base64", "the text is not base64", None)]
+    assert sqs.asked == [("delete", "r0")]
+
+
+def test_poison_that_cannot_be_put_away_is_left_in_its_queue(channel, sqs, caplog):
+    """Nothing is lost, and the worker goes on."""
+
+    def away(*_poison):
+        raise OSError("the dead-letter queue is away")
+
+    channel._bury = away
+    sqs.will_give("poison", b64(message()))
+    channel.drain_events()
+    assert (len(channel.got), sqs.asked) == (1, [])
+    assert any("could not be put away" in r.message for r in caplog.records)
+
+
+def test_a_channel_without_a_place_for_poison_does_not_start():
+    """Forgetting to say where poison goes is seen at once."""
+    options = {"predefined_queues": {"chat": {"url": URL}}}
+    with pytest.raises(KeyError, match="bury"):
+        Connection("sqs://127.0.0.1:1", transport=Transport, transport_options=options).channel()
+
+
+def test_a_message_that_celery_refuses_is_left_and_the_next_one_is_taken(channel, sqs, caplog):
+    """Stock would end the worker."""
+    refused = []
+
+    def refuse(raw):
+        if not refused:
+            refused.append(raw)
+            raise AttributeError("celery")
+        channel.got.append(raw)
+
+    channel.connection._callbacks["chat"] = refuse
+    sqs.will_give(*[b64(message())] * 2)
+    with caplog.at_level(logging.CRITICAL):
+        channel.drain_events()
+    assert (len(channel.got), sqs.asked) == (1, [])
+
+
+def test_while_the_gate_is_closed_nothing_is_asked_for(channel, sqs):
+    """For any reason."""
+    gate.close("paused")
+    sqs.will_give(b64(message()))
+    with pytest.raises(Empty):
+        channel.drain_events()
+    assert (len(sqs.answers), channel.got) == (1, [])
+
+
+def test_what_a_poll_returns_while_the_gate_is_closed_is_given_back_at_once(channel, sqs, buried):
+    """Also what came with messages that Celery has taken before it was closed, and poison."""
+    sqs.will_give(b64(message()), b64(message()), "poison")
+    channel.connection._callbacks["chat"] = lambda raw: (channel.got.append(raw), gate.close("shutdown"))
+    channel.drain_events()
+    assert (len(channel.got), buried, sqs.asked) == (1, [], [("release", "r1", "r2")])
+
+
+def test_giving_back_that_fails_raises_nothing(channel, sqs, caplog):
+    """The messages become visible by themselves."""
+
+    def closing():
+        gate.close("shutdown")
+        return {"Messages": [{"Body": "x", "ReceiptHandle": "r0"}]}
+
+    sqs.answers.append(closing)
+    sqs.fails = error("InternalError", 500)
+    channel.drain_events()
+    assert sqs.asked == [("release", "r0")]
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
+
+
+def test_no_more_is_asked_for_than_slots_are_free(channel, sqs):
+    """A message that waited in memory would be hidden from workers that have time for it."""
+    asked = []
+    receive = sqs.receive_message
+    sqs.receive_message = lambda **k: (asked.append(k["MaxNumberOfMessages"]), receive(**k))[1]
+    sqs.will_give(*[b64(message())] * 2)
+    channel.drain_events()
+    sqs.answers.append({"Messages": [{"Body": b64(message()), "ReceiptHandle": f"s{n}"} for n in range(3)]})
+    channel.drain_events()
+    with pytest.raises(Empty):
+        channel.drain_events()
+    assert asked == [5, 3]
