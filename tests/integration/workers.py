@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from chatapp.dev import twin
 from chatapp.dev.alone import stop
+from config.settings import Settings
 from tests.servers import clean_env
 from tests.stack import ROOT
 
@@ -52,3 +54,17 @@ def until(condition: Callable[[], object], seconds: float, otherwise: str) -> fl
         assert time.monotonic() - began < seconds, f"after {seconds} s: {otherwise}"
         time.sleep(0.02)
     return time.monotonic() - began
+
+
+def env_of(settings: Settings, *, sqs: str | None = None) -> dict[str, str]:
+    """The environment of a worker on these queues and tables; `sqs` is another address of the emulator's, for all of AWS."""
+    endpoint = str(settings.aws_endpoint_url)
+    env = twin.aws_env(int(endpoint.rsplit(":", 1)[1])) | {
+        "AWS_ENDPOINT_URL": endpoint,
+        "SQS_QUEUE_URL_PREFIX": settings.sqs_queue_url_prefix,
+        "DYNAMODB_TABLE_PREFIX": settings.dynamodb_table_prefix,
+        "REDIS_URL": settings.redis_url.get_secret_value(),
+        "OPENAI_BASE_URL": settings.openai_base_url,
+        "OPENAI_API_KEY": "test",
+    }
+    return {name: value.replace(endpoint, sqs) for name, value in env.items()} if sqs else env
