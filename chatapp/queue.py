@@ -4,65 +4,174 @@ If the send fails the turn is still accepted: the message is only a wake-up.
 """
 
 import hashlib
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from time import monotonic
+from typing import TYPE_CHECKING, Any
 
+import boto3
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from celery import Celery
-from kombu.exceptions import KombuError
 from kombu.messaging import Producer
+from kombu.transport import SQS
 
 from chatapp.errors import QueueUnavailable
-from chatapp.model import JobId
+from chatapp.model import JobId, Turn
 from config.celery import celery_config
 from config.resources import CHAT, CHAT_TASK
 from config.settings import Settings
 
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+READ_SECONDS = 3
+
 AWAY_SECONDS = 1.0
 """How long a failed send speaks for the others."""
 
+PLACES = 10
+"""Sends at the same time, in one process."""
+
 WAIT_SECONDS = 4.0
-"""Longest wait for a place in the pool of producers: one send to an SQS that does not answer takes 3.4 s."""
+"""Longest wait for one of the places: one send to an SQS that does not answer takes 3.4 s."""
+
+MAX_DELAY_SECONDS = 900
+MAX_BATCH = 10
+
+
+def connect(region: str, endpoint_url: str | None) -> "SQSClient":
+    """Make the client of who sends: one try, and a bounded one, since a request waits for it or a turn is held."""
+    config = Config(
+        connect_timeout=2,
+        read_timeout=READ_SECONDS,
+        tcp_keepalive=True,
+        max_pool_connections=100,
+        retries={"mode": "standard", "total_max_attempts": 1},
+    )
+    return boto3.client("sqs", region_name=region, endpoint_url=endpoint_url, config=config)
+
+
+@contextmanager
+def sqs_errors() -> Iterator[None]:
+    """Turn what SQS or the network says into QueueUnavailable."""
+    try:
+        yield
+    except ClientError as error:
+        raise QueueUnavailable(f"SQS answered {error.response['Error']['Code']}") from error
+    except BotoCoreError as error:
+        raise QueueUnavailable(f"SQS cannot be reached ({type(error).__name__})") from error
+
+
+class _Channel(SQS.Channel):
+    """kombu's channel with itself in the place of its client: it keeps what would be sent."""
+
+    request: dict[str, Any]
+
+    def sqs(self, queue: str | None = None) -> "_Channel":  # noqa: ARG002  kombu's signature
+        return self
+
+    def send_message(self, **request: Any) -> None:
+        self.request = request
+
+
+class _Transport(SQS.Transport):
+    Channel = _Channel
+
+
+class Composer:
+    """Makes the wake-ups, exactly as Celery and kombu would send them, and sends nothing.
+
+    So what is sent alone, in a batch or to the dead-letter queue is the same message by construction.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        # Not the current app: a worker has its own, and threads must not resolve tasks by accident.
+        self._app = Celery("chatapp-sender", set_as_current=False)
+        self._app.config_from_object(
+            celery_config(settings, read_timeout=READ_SECONDS, tries=1) | {"broker_transport": _Transport}
+        )
+        self._one_at_a_time = threading.Lock()
+
+    @cached_property
+    def _producer(self) -> Producer:
+        producer: Producer = self._app.amqp.Producer(self._app.connection_for_write())
+        return producer
+
+    def __call__(self, job_id: JobId, *, user_id: str, traceparent: str | None = None, delay: float = 0) -> dict[str, Any]:
+        """Make a wake-up. Returns: what SendMessage takes."""
+        with self._one_at_a_time:
+            self._app.send_task(
+                CHAT_TASK,
+                kwargs={"job_id": str(job_id)},
+                task_id=str(job_id),
+                queue=CHAT.name,
+                producer=self._producer,
+                declare=[],  # that would ask SQS about the queue
+                headers={"traceparent": traceparent} if traceparent else None,
+                argsrepr="-",  # arguments have no business in headers and logs
+                kwargsrepr="-",
+                # On a standard queue this turns fair queueing on: one user's backlog does not delay the others.
+                MessageGroupId=hashlib.sha256(user_id.encode()).hexdigest(),
+                **({"DelaySeconds": min(math.ceil(delay), MAX_DELAY_SECONDS)} if delay > 0 else {}),
+            )
+            request: dict[str, Any] = self._producer.channel.request
+            return request
 
 
 class CeleryWakeUps:
     """Implements the `WakeUps` port."""
 
-    def __init__(self, settings: Settings) -> None:
-        # Not the current app: a worker has its own, and threads must not resolve tasks by accident.
-        self._app = Celery("chatapp-sender", set_as_current=False)
-        self._app.config_from_object(celery_config(settings, read_timeout=3, tries=1))
+    def __init__(self, compose: Composer, sqs: "SQSClient") -> None:
+        self._compose = compose
+        self._sqs = sqs
+        self._places = threading.BoundedSemaphore(PLACES)
         self._away_until = 0.0
 
-    def send(self, job_id: JobId, *, user_id: str, traceparent: str | None = None) -> None:
-        """Ask some worker to look at the turn.
+    def send(self, job_id: JobId, *, user_id: str, traceparent: str | None = None, delay: float = 0) -> None:
+        """Ask some worker to look at the turn, after `delay` seconds (900 at most).
 
-        Raises: QueueUnavailable: within 4 s, and at once for a moment after a send has failed, since who sends waits in a
-        request, or holds a turn, and the relay sends what was not sent.
+        Raises: QueueUnavailable: within 4 s where SQS is away, and at once for a moment after a send has failed, since who
+        sends waits in a request, or holds a turn, and the relay sends what was not sent.
         """
+        with self._place():
+            self._sqs.send_message(**self._compose(job_id, user_id=user_id, traceparent=traceparent, delay=delay))
+
+    def send_many(self, turns: Sequence[Turn]) -> None:
+        """Ask for a look at each of the turns, ten in a request.
+
+        Raises: QueueUnavailable, as `send`: what SQS did not take of a batch, and all after that batch, is unsent.
+        """
+        for start in range(0, len(turns), MAX_BATCH):
+            batch = [self._compose(t.job_id, user_id=t.user_id, traceparent=t.traceparent) for t in turns[start:][:MAX_BATCH]]
+            url = batch[0]["QueueUrl"]
+            entries: list[Any] = [{"Id": str(n), **{k: v for k, v in r.items() if k != "QueueUrl"}} for n, r in enumerate(batch)]
+            with self._place():
+                failed = self._sqs.send_message_batch(QueueUrl=url, Entries=entries).get("Failed")
+                if failed:
+                    raise QueueUnavailable(f"SQS did not take {len(failed)} of {len(batch)} messages ({failed[0]['Code']})")
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Hold one of the few places for a request to SQS."""
+        self._check_away()
+        if not self._places.acquire(timeout=WAIT_SECONDS):
+            raise QueueUnavailable("SQS is slow: too many sends wait for it")
         try:
+            # Who waited while SQS was found to be away need not find that out again.
             self._check_away()
-            # The pool is small; who waited for it while SQS was found to be away need not find that out again.
-            with self._app.producer_pool.acquire(block=True, timeout=WAIT_SECONDS) as producer:
-                self._check_away()
-                self._send(producer, job_id, user_id, traceparent)
-        except (ClientError, BotoCoreError, KombuError) as error:
-            self._away_until = monotonic() + AWAY_SECONDS
-            raise QueueUnavailable(f"SQS did not take the message ({type(error).__name__})") from error
+            try:
+                with sqs_errors():
+                    yield
+            except QueueUnavailable:
+                self._away_until = monotonic() + AWAY_SECONDS
+                raise
+        finally:
+            self._places.release()
 
     def _check_away(self) -> None:
         if monotonic() < self._away_until:
             raise QueueUnavailable("SQS did not answer a moment ago")
-
-    def _send(self, producer: Producer, job_id: JobId, user_id: str, traceparent: str | None) -> None:
-        self._app.send_task(
-            CHAT_TASK,
-            kwargs={"job_id": str(job_id)},
-            task_id=str(job_id),
-            queue=CHAT.name,
-            producer=producer,
-            headers={"traceparent": traceparent} if traceparent else None,
-            argsrepr="-",  # arguments have no business in headers and logs
-            kwargsrepr="-",
-            # On a standard queue this turns fair queueing on: one user's backlog does not delay the others.
-            MessageGroupId=hashlib.sha256(user_id.encode()).hexdigest(),
-        )

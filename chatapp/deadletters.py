@@ -1,0 +1,237 @@
+"""The dead-letter queues: turns that have failed for good and messages that cannot be read, for an operator to look at."""
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from chatapp.model import JobId, Turn, timestamp
+from chatapp.ports import Clock
+from chatapp.queue import MAX_BATCH, Composer, sqs_errors
+from config.resources import CHAT, QUEUES
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+HOLD_SECONDS = 120
+"""How long what is being looked at is hidden from others, if whoever looks dies; else it is given back at once."""
+
+WAIT_SECONDS = 1
+"""A long poll, be it short, asks all of SQS's servers: what it does not find is not there."""
+
+MAX_DETAIL = 300
+
+_DLQS = {q.name: q.dlq for q in QUEUES}
+_WAKE_UP_ID = re.compile(r'"id": ?"([0-9a-f]{32}\.[1-9][0-9]{0,8})"')
+
+
+class Kind(StrEnum):
+    """How a message came here."""
+
+    TURN = "turn"
+    """Its turn has failed for good."""
+    POISON = "poison"
+    """A worker could not read it."""
+    COUNTED = "counted"
+    """SQS moved it here by itself, after MAX_RECEIVE_COUNT receives that nobody deleted it after."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message of a dead-letter queue. `reason` is an error's code, or a word for what is wrong with the message."""
+
+    id: str
+    kind: Kind
+    body: str
+    reason: str
+    detail: str
+    job_id: JobId | None
+    attempt: int | None
+    dead_at: int
+    sent_at: int
+    receives: int
+
+
+class DeadLetterQueue:
+    """Implements the `DeadLetters` port, and what an operator does with what is there.
+
+    `url_of` says the URL of a queue by its name. Each method raises QueueUnavailable, in bounded time.
+    """
+
+    def __init__(self, sqs: "SQSClient", compose: Composer, *, url_of: Callable[[str], str], clock: Clock) -> None:
+        self._sqs = sqs
+        self._compose = compose
+        self._url_of = url_of
+        self._clock = clock
+
+    def put(self, turn: Turn) -> None:
+        """Put a failed turn's wake-up there, with reason, job and attempt as attributes.
+
+        The wake-up is a working one, so that AWS's own redrive brings back something that a worker can read.
+        """
+        error = turn.error or {}
+        request = self._compose(turn.job_id, user_id=turn.user_id, traceparent=turn.traceparent)
+        attributes = self._attributes(
+            CHAT.name,
+            Kind.TURN,
+            reason=error.get("code", ""),
+            detail=error.get("message", ""),
+            job=turn.job_id,
+            attempt=turn.attempt,
+        )
+        with sqs_errors():
+            self._sqs.send_message(**request | {"QueueUrl": self._url_of(CHAT.dlq), "MessageAttributes": attributes})
+
+    def put_raw(
+        self,
+        queue: str,
+        body: str,
+        *,
+        reason: str,
+        detail: str = "",
+        job_id: JobId | str | None = None,
+        attempt: int | None = None,
+    ) -> None:
+        """Put a message of `queue` there as it was received. `detail` must not hold what a user has written."""
+        attributes = self._attributes(queue, Kind.POISON, reason=reason, detail=detail, job=job_id, attempt=attempt)
+        url = self._url_of(_DLQS[queue])
+        with sqs_errors():
+            self._sqs.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes)
+
+    def hold(self, queue: str, *, limit: int | None = None) -> "Hold":
+        """Take up to `limit` messages out of a queue's dead-letter queue, to look at them and perhaps do something."""
+        return Hold(self._sqs, url=self._url_of(_DLQS[queue]), back_url=self._url_of(queue), limit=limit)
+
+    def _attributes(
+        self, queue: str, kind: Kind, *, reason: str, detail: str, job: JobId | str | None, attempt: int | None
+    ) -> dict[str, Any]:
+        told = {
+            "Kind": kind.value,
+            "Queue": queue,
+            "Reason": reason,
+            "Detail": detail[:MAX_DETAIL],
+            "JobId": str(job or ""),
+            "Attempt": "" if attempt is None else str(attempt),
+            "DeadAt": timestamp(self._clock.now()),
+        }
+        # SQS refuses empty values, and most characters that cannot be seen.
+        return {k: {"DataType": "String", "StringValue": _visible(v)} for k, v in told.items() if v}
+
+
+class Hold:
+    """Some messages of a dead-letter queue, hidden from others while this is entered; what is left goes back at the end."""
+
+    def __init__(self, sqs: "SQSClient", *, url: str, back_url: str, limit: int | None) -> None:
+        self._sqs = sqs
+        self._url = url
+        self._back_url = back_url
+        self._limit = limit
+        self._receipts: dict[str, str] = {}
+        self._seen: set[str] = set()
+        self._began_before: float = math.inf
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Make what is left visible again. What SQS does not take back now comes back after HOLD_SECONDS by itself."""
+        receipts = list(self._receipts.values())
+        for start in range(0, len(receipts), MAX_BATCH):
+            entries: list[Any] = [
+                {"Id": str(n), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
+                for n, receipt in enumerate(receipts[start:][:MAX_BATCH])
+            ]
+            with sqs_errors():
+                self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+
+    def __iter__(self) -> Iterator[DeadLetter]:
+        """Receive the messages, a few at a time, each once.
+
+        What came only after the first receive is not among them: a message that is sent back, and cannot be read again, would
+        go round for ever.
+        """
+        while (left := MAX_BATCH if self._limit is None else self._limit - len(self._seen)) > 0:
+            page = self._receive(min(left, MAX_BATCH))
+            fresh = [m for m in page if m["MessageId"] not in self._seen]
+            self._receipts |= {m["MessageId"]: m["ReceiptHandle"] for m in page}
+            self._seen |= self._receipts.keys()
+            if not fresh:
+                return
+            yield from (letter for letter in map(_letter, fresh) if letter.sent_at < self._began_before)
+
+    def _receive(self, number: int) -> "list[MessageTypeDef]":
+        with sqs_errors():
+            answer = self._sqs.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=number,
+                VisibilityTimeout=HOLD_SECONDS,
+                WaitTimeSeconds=WAIT_SECONDS,
+                MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
+                MessageAttributeNames=["All"],
+            )
+        if self._began_before == math.inf and (date := answer["ResponseMetadata"]["HTTPHeaders"].get("date")):
+            self._began_before = (parsedate_to_datetime(date).timestamp() + 1) * 1000  # by SQS's clock, in whole seconds
+        return answer.get("Messages", [])
+
+    def delete(self, letter: DeadLetter) -> None:
+        """Delete a message that is held."""
+        with sqs_errors():
+            self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=self._receipts[letter.id])
+        del self._receipts[letter.id]
+
+    def send_back(self, letter: DeadLetter) -> None:
+        """Send a message that is held to the queue it came from, as it was, and delete it here. A crash in between doubles it."""
+        with sqs_errors():
+            self._sqs.send_message(QueueUrl=self._back_url, MessageBody=letter.body)
+        self.delete(letter)
+
+
+def _visible(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _letter(message: "MessageTypeDef") -> DeadLetter:
+    told = {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()}
+    system: dict[Any, str] = dict(message.get("Attributes", {}))
+    body, attempt, sent_at = message["Body"], told.get("Attempt", ""), int(system.get("SentTimestamp", 0))
+    if "Reason" not in told:
+        kind, told["Reason"] = Kind.COUNTED, "received_too_often"
+    else:
+        kind = Kind.TURN if told.get("Kind") == Kind.TURN else Kind.POISON
+    return DeadLetter(
+        id=message["MessageId"],
+        kind=kind,
+        body=body,
+        reason=told["Reason"],
+        detail=told.get("Detail", ""),
+        job_id=JobId.parse(told["JobId"]) if "JobId" in told else _job_in(body),
+        attempt=int(attempt) if attempt.isdecimal() and len(attempt) < 10 else None,
+        dead_at=_milliseconds(told.get("DeadAt", "")) or sent_at,
+        sent_at=sent_at,
+        receives=int(system.get("ApproximateReceiveCount", 0)),
+    )
+
+
+def _job_in(body: str) -> JobId | None:
+    """Find the job of a wake-up in its body, which may be anything."""
+    try:
+        text = base64.b64decode(body, validate=True).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        text = body
+    match = _WAKE_UP_ID.search(text)
+    return JobId.parse(match[1]) if match else None
+
+
+def _milliseconds(rfc3339: str) -> int | None:
+    try:
+        return round(datetime.fromisoformat(rfc3339).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None
