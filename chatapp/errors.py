@@ -187,67 +187,84 @@ class ModelUnavailable(Unavailable):
 
 
 class TurnError(ChatappError):
-    """Why a turn failed."""
+    """Why a turn failed; as it is, a fault of ours.
+
+    `transient`: another attempt of ours may help, so the turn is tried again. `dead_letter`: once it is final, an operator
+    should look at it, so the turn's message goes to the dead-letter queue. `retryable` is for the caller, as everywhere.
+    """
 
     code, title = "turn_failed", "The turn failed"
+    transient: ClassVar[bool] = True
+    dead_letter: ClassVar[bool] = True
 
 
 class Expired(TurnError):
     """The turn waited longer than QUEUE_DEADLINE_SECONDS."""
 
     code, http_status, retryable, title = "expired", 504, True, "The turn waited too long to be started"
+    transient = dead_letter = False
 
 
 class Crashed(TurnError):
     """MAX_CRASHES attempts of the turn ended without a word: their leases lapsed."""
 
     code, title = "crashed", "Too many attempts of the turn were interrupted"
+    transient = False
 
 
 class AttemptTimedOut(TurnError):
     """The attempt ran longer than ATTEMPT_DEADLINE_SECONDS."""
 
     code, http_status, retryable, title = "attempt_timed_out", 504, True, "The answer took too long"
+    transient = dead_letter = False
 
 
 class Interrupted(TurnError):
     """An attempt broke off after its first visible delta, and the caller asked for `restart: fail`."""
 
     code, http_status, retryable, title = "interrupted", 503, True, "The answer was interrupted after it had begun"
+    transient = dead_letter = False
 
 
 class Unreadable(TurnError):
     """The turn's message could not be read by the worker that received it; the dead-letter queue holds it."""
 
     code, title = "unreadable_message", "The turn's message could not be read"
+    transient = dead_letter = False  # the message itself is there already
 
 
 class ModelError(TurnError):
     """The model's provider could not or would not answer."""
 
     code, http_status, title = "provider_error", 502, "The model could not answer"
+    transient = dead_letter = False
 
 
 class ProviderUnavailable(ModelError):
     """Refused, 5xx, timed out, or a stream that ended without a finish reason."""
 
     code, http_status, retryable, title = "provider_unavailable", 503, True, "The model is not available"
+    transient = dead_letter = True
 
 
 class BreakerOpen(ProviderUnavailable):
     """The breaker is open, so nobody was asked. `retry_after`: seconds until it may be tried again."""
+
+    transient = dead_letter = False
 
 
 class ProviderRateLimited(ModelError):
     """The provider says slow down; `retry_after` is its word in seconds, if it gave one."""
 
     code, http_status, retryable, title = "provider_rate_limited", 503, True, "The model is rate limited"
+    transient = dead_letter = True
 
 
 class ProviderMisconfigured(ModelError):
     """The provider refused our key, address, model name or account: an operator must act."""
 
     code, title = "provider_misconfigured", "The model is not configured correctly"
+    dead_letter = True
 
 
 class ModelRequestInvalid(ModelError):

@@ -145,7 +145,8 @@ class Turn:
     `attempt` is the fencing token; `lease_end` the end of the running attempt's right to write; `due` the earliest time
     of the next claim; `wake_at` when the relay should look; `end_id` the id of the terminal event. What attempts came to
     is counted apart: `failures` (retryable errors), `crashes` (leases that lapsed), `hand_backs` (processes that stopped).
-    `dlq_pending`: the turn has failed for good and the dead-letter queue does not have it yet.
+    `dlq_pending`: the turn has failed for good and the dead-letter queue does not have it yet. `input_apart`: the store
+    keeps the input in an item of its own.
     """
 
     session_id: str
@@ -179,6 +180,7 @@ class Turn:
     error: Mapping[str, Any] | None = None
     end_id: EventId | None = None
     dlq_pending: bool = False
+    input_apart: bool = False
     schema: int = SCHEMA
 
     @property
@@ -265,6 +267,7 @@ class IdempotencyRecord:
     position: int
     created_at: int
     expires_at: int
+    merged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ to the log, the channel and the socket. Clients ignore types and fields they do 
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from chatapp.model import EventId, JobId, Status, Turn, timestamp
@@ -46,6 +47,19 @@ def event(kind: str, job_id: JobId, event_id: EventId, created_at: int, /, **fie
 def encode(value: dict[str, Any]) -> str:
     """Write an event as JSON text."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def text_so_far(events: Iterable[str]) -> str:
+    """Join the answer so far from a turn's events (JSON texts, in order): what came after the last reset or snapshot."""
+    text = ""
+    for made in map(json.loads, events):
+        if made["type"] == RESET:
+            text = ""
+        elif made["type"] == SNAPSHOT:
+            text = made["text"]
+        elif made["type"] == DELTA and made["kind"] == "text":
+            text += made["text"]
+    return text
 
 
 def terminal_event(turn: Turn) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """What the flows need of the world, where there is more than one implementation."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
-from chatapp.model import Ending, EventId, IdempotencyRecord, JobId, Message, ModelRequest, Piece, Session, Turn
+from chatapp.model import Ending, EventId, IdempotencyRecord, JobId, Message, ModelRequest, Part, Piece, Session, Turn
 
 
 class Clock(Protocol):
@@ -20,6 +20,18 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
+        ...
+
+
+Interrupt: TypeAlias = Callable[[Exception, Callable[[], bool]], None]
+"""Raises an exception in the thread or greenlet it was made in, if that still waits there when its turn comes."""
+
+
+class Interrupts(Protocol):
+    """A way to wake who waits for a model that says nothing."""
+
+    def here(self) -> Interrupt:
+        """Make an interrupt of the caller."""
         ...
 
 
@@ -79,6 +91,11 @@ class Raced:
 
 
 @dataclass(frozen=True, slots=True)
+class TooLate:
+    """The turn was attempted or has ended: nothing can join it any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """The Idempotency-Key was used before."""
 
@@ -95,6 +112,15 @@ class Turns(Protocol):
 
         `session` is as it was before the turn, but for its new title and end of life; `exclusive` asks that no turn be
         open. Returns: None when it is written, else what stood in the way.
+        """
+        ...
+
+    def merge(
+        self, turn: Turn, session: Session, parts: Sequence[Part], *, record: IdempotencyRecord | None
+    ) -> Raced | Known | TooLate | None:
+        """Add parts to the input of the session's last turn, if that was never attempted, in one transaction.
+
+        `session` as in `add`. Returns: None when it is written, else what stood in the way.
         """
         ...
 
@@ -124,6 +150,24 @@ class Turns(Protocol):
         """
         ...
 
+    def requeue(
+        self, turn: Turn, *, due: int, wake_at: int, counted: str | None, error: Mapping[str, Any] | None = None
+    ) -> Turn | None:
+        """Give a running turn back to the queue, for the attempt that holds it.
+
+        `counted`: what it came to, `failures` or `hand_backs`; None costs nothing. `error`: what the next attempt is due to.
+        Returns: the turn, or None when this attempt has lost it.
+        """
+        ...
+
+    def buried(self, job_id: JobId) -> None:
+        """Take note that the dead-letter queue has the turn's message."""
+        ...
+
+    def close_gap(self, job_id: JobId) -> None:
+        """Take a turn that has no item out of its session's open turns: it would block the session for ever."""
+        ...
+
     def postpone(self, job_id: JobId, *, seen: int, wake_at: int) -> Turn | None:
         """Move the relay's next look from `seen` to `wake_at`. Returns: the turn, None when another relay was first."""
         ...
@@ -132,8 +176,11 @@ class Turns(Protocol):
         """Let the relay look at once: the turn's message could not be sent."""
         ...
 
-    def request_cancel(self, turn: Turn) -> None:
-        """Leave word that the turn is to be cancelled, for the attempt that holds it or the next claimer."""
+    def request_cancel(self, job_id: JobId) -> Turn | None:
+        """Leave word that the turn is to be cancelled, for the attempt that holds it or the next claimer.
+
+        Returns: the turn as it stands; no word is left when it has ended.
+        """
         ...
 
     def open_work(self, shard: int, *, now: int, limit: int) -> list[tuple[JobId, int]]:
@@ -209,8 +256,8 @@ class EventLog(Protocol):
         """Delete what is kept of a session, its cached history included."""
         ...
 
-    def spoke(self, job_id: JobId) -> bool:
-        """Say whether a client may have seen a part of the answer, as far as the log knows."""
+    def said(self, job_id: JobId) -> str:
+        """Give the text that clients have seen of an answer so far, as far as the log knows."""
         ...
 
     def publish_end(self, turn: Turn, wait: float = ...) -> bool:

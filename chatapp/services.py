@@ -10,22 +10,26 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from chatapp.clock import SystemClock
+from chatapp.clock import AnchoredClock
+from chatapp.flows.cancelling import Cancelling
 from chatapp.flows.chat import Chat
 from chatapp.flows.deleting import Deleting
 from chatapp.flows.ending import Endings
 from chatapp.flows.lease import Leases
 from chatapp.flows.port import Flow
 from chatapp.flows.relay import Relay
+from chatapp.flows.retrying import Retrying
 from chatapp.flows.submit import Submit, SubmitLimits
 from chatapp.flows.turn import Answer, TurnLimits
 from chatapp.flows.waking import Waking
 from chatapp.health import Health
+from chatapp.interrupts import fitting
 from chatapp.live.cache import ContextCache
 from chatapp.live.events import EventLog
 from chatapp.ports import LLM, WakeUps
 from chatapp.stores.dynamo import connect
 from chatapp.stores.locks import LockStore
+from chatapp.stores.pauses import Pauses
 from chatapp.stores.sessions import DAY_MS, SessionStore
 from chatapp.stores.turns import TurnStore
 from config import resources
@@ -33,12 +37,16 @@ from config.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sqs import SQSClient
 
     from chatapp.auth import Tokens
+    from chatapp.deadletters import DeadLetterQueue
     from chatapp.live.channel import Channel
     from chatapp.live.ratelimit import RateLimiter
+    from chatapp.live.signals import Signals
     from chatapp.live.sockets import SocketRegistry
     from chatapp.live.waiting import Waiting
+    from chatapp.queue import Composer
 
 HOUR_MS = 3_600_000
 
@@ -67,7 +75,7 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.making = threading.RLock()
-        self.clock = SystemClock()
+        self.clock = AnchoredClock()
         self.name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         """This process, among all of the fleet."""
 
@@ -76,7 +84,7 @@ class Services:
     @made_once
     def dynamodb(self) -> "DynamoDBClient":
         """The one DynamoDB client."""
-        return connect(self.settings.aws_region, self.settings.aws_endpoint)
+        return connect(self.settings.aws_region, self.settings.aws_endpoint, clock=self.clock)
 
     @made_once
     def redis(self) -> Redis:
@@ -123,6 +131,11 @@ class Services:
         """Leases on named things."""
         return LockStore(self.dynamodb, table=self._table(resources.LOCKS), clock=self.clock)
 
+    @made_once
+    def pauses(self) -> Pauses:
+        """Which queues are not to be consumed."""
+        return Pauses(self.dynamodb, table=self._table(resources.LOCKS), clock=self.clock)
+
     def _table(self, table: resources.Table) -> str:
         return self.settings.table_name(table.name)
 
@@ -156,6 +169,13 @@ class Services:
         return SocketRegistry(self.redis, self.clock)
 
     @made_once
+    def signals(self) -> "Signals":
+        """A word to whoever runs a turn."""
+        from chatapp.live.signals import Signals
+
+        return Signals(self.redis, self.channel)
+
+    @made_once
     def limiter(self) -> "RateLimiter":
         """The rate limit of each user."""
         from chatapp.live.ratelimit import RateLimiter
@@ -176,7 +196,28 @@ class Services:
         """The queue."""
         from chatapp.queue import CeleryWakeUps  # celery and kombu: not for the WebSocket server
 
-        return CeleryWakeUps(self.settings)
+        return CeleryWakeUps(self.composer, self.sqs)
+
+    @made_once
+    def sqs(self) -> "SQSClient":
+        """The SQS client of who sends, and of the operator's commands. Workers receive by the transport's own."""
+        from chatapp.queue import connect as connect_sqs
+
+        return connect_sqs(self.settings.aws_region, self.settings.aws_endpoint)
+
+    @made_once
+    def composer(self) -> "Composer":
+        """Makes the messages of wake-ups."""
+        from chatapp.queue import Composer
+
+        return Composer(self.settings)
+
+    @made_once
+    def dead_letters(self) -> "DeadLetterQueue":
+        """The dead-letter queues."""
+        from chatapp.deadletters import DeadLetterQueue
+
+        return DeadLetterQueue(self.sqs, self.composer, url_of=self.settings.queue_url, clock=self.clock)
 
     @made_once
     def llm(self) -> LLM:
@@ -212,26 +253,54 @@ class Services:
             turn_life_ms=self._turn_life_ms,
             first_look_ms=round(self.settings.relay_first_look_seconds * 1000),
         )
-        return Submit(turns=self.turns, sessions=self.sessions, wake=self.wake, clock=self.clock, limits=limits)
+        return Submit(
+            turns=self.turns, sessions=self.sessions, wake=self.wake, cancel=self.cancel, clock=self.clock, limits=limits
+        )
+
+    @made_once
+    def cancel(self) -> Cancelling:
+        """Cancels turns."""
+        return Cancelling(turns=self.turns, endings=self.endings, signals=self.signals, clock=self.clock)
+
+    @made_once
+    def retry(self) -> Retrying:
+        """Tries ended turns again."""
+        return Retrying(self.submit)
 
     @made_once
     def endings(self) -> Endings:
         """Ends turns."""
-        return Endings(turns=self.turns, sessions=self.sessions, events=self.events, wake=self.wake, clock=self.clock)
+        return Endings(
+            turns=self.turns,
+            sessions=self.sessions,
+            events=self.events,
+            wake=self.wake,
+            dead_letters=self.dead_letters,
+            clock=self.clock,
+        )
 
     @made_once
     def leases(self) -> Leases:
         """The leases of the turns in flight in this process."""
-        return Leases(self.turns, self.clock, seconds=self.settings.lease_seconds)
+        return Leases(
+            self.turns,
+            self.clock,
+            fitting(),
+            seconds=self.settings.lease_seconds,
+            renew_seconds=self.settings.lease_renew_seconds,
+            attempt_seconds=self.settings.attempt_deadline_seconds,
+        )
 
     @made_once
     def answer(self) -> Answer:
         """Answers turns."""
         limits = TurnLimits(
             lease_seconds=self.settings.lease_seconds,
-            attempt_seconds=self.settings.attempt_deadline_seconds,
             queue_seconds=self.settings.queue_deadline_seconds,
+            max_failures=self.settings.max_failures,
+            retry_seconds=self.settings.retry_seconds,
             max_crashes=self.settings.max_crashes,
+            wait_for_breaker=self.settings.on_breaker_open == "wait",
             history_turns=self.settings.history_turns,
             history_tokens=self.settings.history_tokens,
         )
@@ -242,6 +311,7 @@ class Services:
             context=ContextCache(self.redis),
             leases=self.leases,
             endings=self.endings,
+            cancel=self.cancel,
             flows=self.flows,
             llm=self.llm,
             clock=self.clock,
@@ -255,6 +325,7 @@ class Services:
             turns=self.turns,
             sessions=self.sessions,
             endings=self.endings,
+            cancel=self.cancel,
             wakeups=self.wakeups,
             locks=self.locks,
             clock=self.clock,
@@ -265,7 +336,7 @@ class Services:
     @made_once
     def delete_session(self) -> Deleting:
         """Deletes sessions."""
-        return Deleting(turns=self.turns, sessions=self.sessions, events=self.events, endings=self.endings)
+        return Deleting(sessions=self.sessions, events=self.events, cancel=self.cancel)
 
     # --- the edge
 

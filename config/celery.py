@@ -68,7 +68,7 @@ def worker_config(settings: Settings, bury: Bury) -> dict[str, Any]:
     config["broker_transport_options"] |= {
         "bury": bury,
         "fetch_message_attributes": {
-            "MessageSystemAttributeNames": ["ApproximateReceiveCount", "SentTimestamp"],
+            "MessageSystemAttributeNames": ["ApproximateReceiveCount", "SentTimestamp", "MessageGroupId"],
             "MessageAttributeNames": ["Reason", "JobId"],  # set by the dead-letter queue: such a message has come back from it
         },
     }

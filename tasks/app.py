@@ -1,25 +1,36 @@
-"""The Celery app of the worker, and what happens when one starts."""
+"""The Celery app of the worker, and what happens when one starts and stops."""
 
 import logging
 import sys
 from time import sleep
 from typing import Any
 
+import boto3
+from botocore.config import Config
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_ready
+from celery.signals import setup_logging, worker_init, worker_ready, worker_shutting_down
 
 from chatapp.errors import QueueUnavailable
 from chatapp.provision import Provisioner
 from chatapp.services import build
-from config.celery import celery_config
-from config.resources import CHAT
+from config.celery import worker_config
+from config.resources import CHAT, VISIBILITY_SECONDS
 from config.settings import SettingsError, load
-from tasks.heartbeat import Heartbeat
+from tasks.closing import PAUSED, PauseWatch, Shutdown, StoreWatch
+from tasks.delivery import Deliveries
+from tasks.gate import gate
+from tasks.heartbeat import Heartbeat, Heartbeats
+from tasks.poison import bury
 
 log = logging.getLogger(__name__)
 
 SQS_AWAY_SECONDS = 1.0
 """Pause between tries to reach SQS before the worker starts."""
+
+BEAT_SECONDS = 1.0
+"""How often leases and deliveries are looked at; each is renewed in a time of its own."""
+
+PAUSE_LOOK_SECONDS = 3.0
 
 try:
     settings = load()
@@ -27,8 +38,29 @@ except SettingsError as error:
     sys.exit(str(error))
 
 services = build(settings)
+_config = Config(
+    connect_timeout=2, read_timeout=3, max_pool_connections=100, retries={"mode": "standard", "total_max_attempts": 2}
+)
+_sqs: Any = boto3.client("sqs", region_name=settings.aws_region, endpoint_url=settings.aws_endpoint, config=_config)
+deliveries = Deliveries(_sqs, longest=settings.attempt_deadline_seconds + VISIBILITY_SECONDS)
+store_watch = StoreWatch(services.health.dynamodb, gate)
+shutdown = Shutdown(services.leases, gate, grace_seconds=settings.shutdown_grace_seconds)
+pause_watch = PauseWatch(services.pauses, gate, CHAT.name)
+
+
+def _bury(queue: str, body: str, reason: str, detail: str, job_id: str | None) -> None:
+    bury(services, queue, body, reason=reason, detail=detail, job_id=job_id)
+
+
 app = Celery("chatapp", set_as_current=False, include=["tasks.chat"])
-app.config_from_object(celery_config(settings, read_timeout=15, tries=2))
+app.config_from_object(worker_config(settings, _bury))
+app.steps["worker"].add(Heartbeats)
+Heartbeats.all = (
+    Heartbeat("leases", BEAT_SECONDS, services.leases.beat),
+    Heartbeat("deliveries", BEAT_SECONDS, deliveries.beat),
+    Heartbeat("relay", settings.relay_seconds, lambda: services.relay.look(waking=PAUSED not in gate.reasons)),
+    Heartbeat("pause", PAUSE_LOOK_SECONDS, pause_watch.look),
+)
 
 
 @setup_logging.connect
@@ -43,7 +75,7 @@ def _log(**_signal: Any) -> None:
 def _start(**_signal: Any) -> None:
     try:
         _prepare()
-    except Exception as error:  # Celery swallows what a signal's receiver raises, and would run without leases and relay
+    except Exception as error:  # Celery swallows what a signal's receiver raises, and would take messages from any queue
         log.exception("the worker does not start")
         sys.exit(f"The worker does not start: {error}")
 
@@ -52,8 +84,7 @@ def _prepare() -> None:
     if unsafe := _when_sqs_answers(Provisioner(settings)):
         sys.exit(f"The worker does not start: {unsafe}\nRun: python -m chatapp provision")
     _ = services.answer  # the model's SDK takes a second to import: not at the cost of the first turn
-    Heartbeat("lease-renewal", settings.lease_renew_seconds, services.leases.renew_all).start()
-    Heartbeat("relay", settings.relay_seconds, services.relay.look).start()
+    services.signals.listen(services.leases.look)
 
 
 def _when_sqs_answers(provisioner: Provisioner) -> str | None:
@@ -68,3 +99,8 @@ def _when_sqs_answers(provisioner: Provisioner) -> str | None:
 @worker_ready.connect
 def _ready(**_signal: Any) -> None:
     log.info("worker ready: it takes turns from %s", settings.queue_url(CHAT.name))
+
+
+@worker_shutting_down.connect
+def _stop(**_signal: Any) -> None:
+    shutdown.begin()

@@ -2,19 +2,40 @@
 
 import logging
 
-from chatapp.model import JobId
+from chatapp.errors import NotFound, Refused
+from chatapp.flows.turn import HideUntil
+from chatapp.model import JobId, Status
 from config.resources import CHAT_TASK
 from tasks.app import app, services
 from tasks.base import WakeUp
+from tasks.envelope import Poison
 
 log = logging.getLogger(__name__)
 
 
-@app.task(name=CHAT_TASK, bind=True, base=WakeUp)
-def answer(self: WakeUp, job_id: str) -> None:
-    """Look at the turn `job_id`, and answer it if it is its turn."""
+@app.task(name=CHAT_TASK, base=WakeUp)
+def answer(job_id: str, *, returned: bool) -> HideUntil | None:
+    """Look at the turn `job_id`, and answer it if it is its turn. `returned`: the message was in the dead-letter queue."""
     job = JobId.parse(job_id)
     if job is None:
-        raise ValueError(f"{job_id!r} is not a job id")
-    if later := services.answer(job):
-        self.hide(later.seconds)
+        raise Poison("wrong_job_id", "job_id is not a job's id")
+    if returned and _tried_again(job):
+        return None
+    try:
+        return services.answer(job)
+    except NotFound as error:
+        raise Poison("unknown_job", "there is no such job", str(job)) from error
+
+
+def _tried_again(job: JobId) -> bool:
+    """Append a new turn for a dead one, whoever brought its message back. Returns: whether there was one to be tried again."""
+    turn = services.turns.get(job)
+    if turn is None or turn.status is not Status.FAILED:
+        return False
+    try:
+        accepted = services.retry(turn)
+    except Refused as error:  # the session is gone, or full
+        log.warning("%s came back from the dead-letter queue and is not tried again: %s", job, error.detail)
+    else:
+        log.info("%s came back from the dead-letter queue: tried again as %s", job, accepted.job_id)
+    return True

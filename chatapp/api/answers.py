@@ -1,14 +1,11 @@
 """What clients are given. Times are RFC 3339 UTC with milliseconds. Clients ignore fields that they do not know."""
 
-import json
-from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from chatapp.flows.submit import Accepted
 from chatapp.model import Session, Status, Turn, text_of, timestamp
-from chatapp.payloads import DELTA, RESET, SNAPSHOT
 
 StatusName = Literal["queued", "running", "completed", "failed", "cancelled"]
 
@@ -209,19 +206,6 @@ def job_path(job_id: str) -> str:
 def session_path(session_id: str) -> str:
     """Say where a session is read."""
     return f"/sessions/{session_id}"
-
-
-def partial_text(events: Iterable[str]) -> str:
-    """Join the answer so far from a turn's events (JSON texts, in order): what came after the last reset or snapshot."""
-    text = ""
-    for event in map(json.loads, events):
-        if event["type"] == RESET:
-            text = ""
-        elif event["type"] == SNAPSHOT:
-            text = event["text"]
-        elif event["type"] == DELTA and event["kind"] == "text":
-            text += event["text"]
-    return text
 
 
 def _messages(turn: Turn) -> list[MessageView]:

@@ -5,7 +5,7 @@ import logging
 from flask import Blueprint, Response
 from redis.exceptions import RedisError
 
-from chatapp.api.answers import JobView, partial_text
+from chatapp.api.answers import JobView
 from chatapp.api.body import read_query
 from chatapp.api.context import services
 from chatapp.api.operations import operation
@@ -14,6 +14,7 @@ from chatapp.api.replies import reply
 from chatapp.api.requests import JobQuery
 from chatapp.errors import LiveUnavailable, NotFound, StoreUnavailable
 from chatapp.model import Status, Turn
+from chatapp.payloads import text_so_far
 
 log = logging.getLogger(__name__)
 bp = Blueprint("jobs", __name__)
@@ -35,7 +36,7 @@ def _so_far(turn: Turn) -> str | None:
     if turn.status is not Status.RUNNING:
         return None
     try:
-        return partial_text(services().events.read(turn.job_id, None))
+        return text_so_far(services().events.read(turn.job_id, None))
     except (RedisError, LiveUnavailable) as error:  # the turn is the truth; the live text is a courtesy
         log.warning("the text so far of %s cannot be read: %s", turn.job_id, error)
         return None

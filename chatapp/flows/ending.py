@@ -1,15 +1,16 @@
 """The one place where a turn ends: store the end, publish it, wake the new head. Used by worker, cancel and relay."""
 
+import logging
 import random
 import secrets
-from collections.abc import Mapping
-from time import sleep
 from typing import Any
 
-from chatapp.errors import ChatappError, StoreUnavailable, Unavailable
+from chatapp.errors import ChatappError, QueueUnavailable, StoreUnavailable, TurnError, Unavailable
 from chatapp.flows.waking import Waking
 from chatapp.model import Ending, EventId, JobId, Status, Turn
-from chatapp.ports import Clock, EventLog, Sessions, TurnLog, Turns
+from chatapp.ports import Clock, DeadLetters, EventLog, Sessions, TurnLog, Turns
+
+log = logging.getLogger(__name__)
 
 
 def told(error: ChatappError) -> dict[str, Any]:
@@ -20,11 +21,14 @@ def told(error: ChatappError) -> dict[str, Any]:
 class Endings:
     """Ends turns."""
 
-    def __init__(self, *, turns: Turns, sessions: Sessions, events: EventLog, wake: Waking, clock: Clock) -> None:
+    def __init__(
+        self, *, turns: Turns, sessions: Sessions, events: EventLog, wake: Waking, dead_letters: DeadLetters, clock: Clock
+    ) -> None:
         self._turns = turns
         self._sessions = sessions
         self._events = events
         self._wake = wake
+        self._dead_letters = dead_letters
         self._clock = clock
 
     def by_holder(self, turn: Turn, turn_log: TurnLog, status: Status, *, seconds: float, **fields: Any) -> Turn | None:
@@ -39,32 +43,37 @@ class Endings:
             turn_log.abandon()
             return None
         turn_log.finish(ended)
-        self.wake_head(turn.session_id)
+        self._follow_up(ended)
         return ended
 
     def by_other(
-        self, turn: Turn, status: Status, *, error: Mapping[str, Any] | None = None, seconds: float = 3, alone: bool = True
+        self, turn: Turn, status: Status, *, error: TurnError | None = None, seconds: float = 3, alone: bool = True
     ) -> Turn | None:
         """End a turn that nobody runs, or that somebody else does: the end raises `attempt`, so the old worker is fenced.
 
         `alone` False: one of several that are ended together; nobody is woken and Redis is not waited for. Returns: the
         ended turn, or None when it is no longer as `turn` says. Raises: StoreUnavailable.
         """
+        fields: dict[str, Any] = {}
+        if error is not None:
+            fields = {"error": told(error), "dlq_pending": error.dead_letter}
+        elif turn.attempt:
+            fields = {"answer": self._events.said(turn.job_id) or None}
         end_id = EventId(turn.attempt + 1, 0)
         by = secrets.token_hex(8)
         ended = self._store(
-            turn, Ending(status=status, end_id=end_id, at=self._clock.now(), by=by, holder=False, error=error), seconds
+            turn, Ending(status=status, end_id=end_id, at=self._clock.now(), by=by, holder=False, **fields), seconds
         )
         if ended is not None:
             self._events.publish_end(ended, wait=1 if alone else 0)
             if alone:
-                self.wake_head(turn.session_id)
+                self._follow_up(ended)
         return ended
 
     def again(self, turn: Turn) -> None:
         """Do once more what follows the end of a turn: a crash may have left it undone."""
         self._events.publish_end(turn)
-        self.wake_head(turn.session_id)
+        self._follow_up(turn)
 
     def wake_head(self, session_id: str) -> None:
         """Wake the session's head, if it has one. A send that fails is left to the relay."""
@@ -72,6 +81,20 @@ class Endings:
         if session is None or session.head is None:
             return
         self._wake(JobId(session_id, session.head), user_id=session.user_id)
+
+    def bury(self, turn: Turn) -> None:
+        """Put a turn that failed for good into the dead-letter queue. What cannot be done now is left to the relay."""
+        try:
+            self._dead_letters.put(turn)
+        except QueueUnavailable as error:
+            log.warning("%s is not in the dead-letter queue yet, the relay will see to it: %s", turn.job_id, error)
+        else:
+            self._turns.buried(turn.job_id)
+
+    def _follow_up(self, ended: Turn) -> None:
+        self.wake_head(ended.session_id)
+        if ended.dlq_pending:
+            self.bury(ended)
 
     def _store(self, turn: Turn, ending: Ending, seconds: float) -> Turn | None:
         give_up = self._clock.monotonic() + seconds
@@ -81,6 +104,6 @@ class Endings:
             except Unavailable as error:
                 if self._clock.monotonic() >= give_up:
                     raise StoreUnavailable(f"the end of {turn.job_id} could not be stored") from error
-                sleep(random.uniform(0.005, 0.05))  # noqa: S311  spreads the writers, guards nothing
+                self._clock.sleep(random.uniform(0.005, 0.05))  # noqa: S311  spreads the writers, guards nothing
             else:
                 return now if won else None

@@ -2,56 +2,96 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from chatapp.errors import StaleAttempt, StoreUnavailable
-from chatapp.model import Turn
-from chatapp.ports import Clock, Turns
+from chatapp.errors import AttemptTimedOut, CancelRequested, ChatappError, HandBack, StaleAttempt, StoreUnavailable
+from chatapp.model import JobId, Piece, Turn
+from chatapp.ports import Clock, Interrupt, Interrupts, Turns
 
 log = logging.getLogger(__name__)
 
 
 class Lease:
-    """One attempt's lease, by this process's monotonic clock: it has run out here no later than it has in the store."""
+    """One attempt's lease, by this process's monotonic clock: it has run out here no later than it has in the store.
 
-    def __init__(self, turn: Turn, clock: Clock, *, taken_at: float, seconds: float) -> None:
+    `stop` may be called from anywhere. Whoever runs the attempt learns of it from `check`, and at once while it waits for the
+    model within `during`.
+    """
+
+    def __init__(
+        self, turn: Turn, clock: Clock, interrupt: Interrupt, *, taken_at: float, seconds: float, attempt_seconds: float
+    ) -> None:
         self.turn = turn
-        self.cancel_requested = False
+        self.renew_at = taken_at
         self._clock = clock
+        self._interrupt = interrupt
         self._seconds = seconds
         self._ends = taken_at + seconds
-        self._refused = False
+        self._deadline = taken_at + attempt_seconds
+        self._reason: ChatappError | None = None
+        self._waits = False
 
     @property
     def left(self) -> float:
         """Seconds until it runs out; 0 when it was refused."""
-        return 0 if self._refused else max(0, self._ends - self._clock.monotonic())
+        return 0 if isinstance(self._reason, StaleAttempt) else max(0, self._ends - self._clock.monotonic())
 
     def check(self) -> None:
-        """Raise StaleAttempt once the lease was refused or has run out."""
-        if self._refused:
-            raise StaleAttempt("the lease was refused")
-        if self._clock.monotonic() >= self._ends:
-            raise StaleAttempt("the lease has run out")
+        """Raise what stops the attempt, if something does: StaleAttempt, CancelRequested, HandBack or AttemptTimedOut."""
+        if self._reason is None:
+            now = self._clock.monotonic()
+            if now >= self._ends:
+                self._reason = StaleAttempt("the lease has run out")
+            elif now >= self._deadline:
+                self._reason = AttemptTimedOut()
+        if self._reason is not None:
+            raise self._reason
+
+    def stop(self, reason: ChatappError) -> None:
+        """Stop the attempt. The first reason counts, but for a lost lease, after which nothing else does."""
+        if self._reason is None or isinstance(reason, StaleAttempt):
+            self._reason = reason
+        self._interrupt(self._reason, lambda: self._waits)
+
+    def watch(self) -> None:
+        """Stop the attempt if its time is over: it may be waiting for a model that says nothing."""
+        try:
+            self.check()
+        except ChatappError as reason:
+            self.stop(reason)
+
+    def during(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """Yield the pieces. While the next one is waited for, `stop` raises its reason there."""
+        waited = iter(pieces)
+        while True:
+            self._waits = True
+            try:
+                piece = next(waited)
+            except StopIteration:
+                return
+            finally:
+                self._waits = False
+            yield piece
 
     def renewed(self, asked_at: float) -> None:
         """Take a renewal, as of the moment it was asked for."""
         self._ends = asked_at + self._seconds
 
-    def refuse(self) -> None:
-        """Take the store's refusal: somebody else holds the turn or has ended it."""
-        self._refused = True
-
 
 class Leases:
     """The leases of the turns in flight in this process."""
 
-    def __init__(self, turns: Turns, clock: Clock, *, seconds: float) -> None:
+    def __init__(
+        self, turns: Turns, clock: Clock, interrupts: Interrupts, *, seconds: float, renew_seconds: float, attempt_seconds: float
+    ) -> None:
         self._turns = turns
         self._clock = clock
+        self._interrupts = interrupts
         self._seconds = seconds
+        self._renew_seconds = renew_seconds
+        self._attempt_seconds = attempt_seconds
         self._held: dict[int, Lease] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="renew")
@@ -59,7 +99,10 @@ class Leases:
     @contextmanager
     def holding(self, turn: Turn, taken_at: float) -> Iterator[Lease]:
         """Keep a claimed turn's lease among those that are renewed. `taken_at`: monotonic time before the claim."""
-        lease = Lease(turn, self._clock, taken_at=taken_at, seconds=self._seconds)
+        interrupt = self._interrupts.here()
+        times = {"seconds": self._seconds, "attempt_seconds": self._attempt_seconds}
+        lease = Lease(turn, self._clock, interrupt, taken_at=taken_at, **times)
+        lease.renew_at = taken_at + self._renew_seconds
         with self._lock:
             self._held[id(lease)] = lease
         try:
@@ -68,12 +111,27 @@ class Leases:
             with self._lock:
                 del self._held[id(lease)]
 
-    def renew_all(self) -> None:
-        """Renew every lease in flight, a few at a time."""
-        with self._lock:
-            held = list(self._held.values())
-        for renewal in [self._pool.submit(self.renew, lease) for lease in held]:
-            renewal.result()
+    def beat(self) -> None:
+        """Stop the attempts whose time is over, and have the leases renewed whose turn it is. Does not wait."""
+        now = self._clock.monotonic()
+        for lease in self._all():
+            lease.watch()
+            if lease.renew_at <= now:
+                lease.renew_at = now + self._renew_seconds
+                self._pool.submit(self.renew, lease)
+
+    def look(self, job_id: JobId) -> None:
+        """Renew the lease of one turn now, if it is held here: something was asked of its attempt. Does not wait."""
+        for lease in self._all():
+            if lease.turn.job_id == job_id:
+                self._pool.submit(self.renew, lease)
+
+    def hand_back(self) -> int:
+        """Have every turn in flight given back to the queue. Returns: how many there are."""
+        held = self._all()
+        for lease in held:
+            lease.stop(HandBack())
+        return len(held)
 
     def renew(self, lease: Lease) -> None:
         """Renew one lease. A store that is away changes nothing: the lease then runs out by its own clock."""
@@ -82,9 +140,16 @@ class Leases:
             turn = self._turns.renew(lease.turn, lease_end=lease_end)
         except StoreUnavailable as error:
             log.warning("the lease of %s was not renewed: %s", lease.turn.job_id, error)
-            return
-        if turn is None:
-            lease.refuse()
+        except Exception:  # in a pool: nobody else would hear of it
+            log.exception("the lease of %s was not renewed", lease.turn.job_id)
         else:
-            lease.cancel_requested = turn.cancel_requested
+            if turn is None:
+                lease.stop(StaleAttempt("the lease was refused"))
+                return
             lease.renewed(asked_at)
+            if turn.cancel_requested:
+                lease.stop(CancelRequested())
+
+    def _all(self) -> list[Lease]:
+        with self._lock:
+            return list(self._held.values())

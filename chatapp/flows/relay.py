@@ -6,23 +6,37 @@ conditional write first, and a wake-up too many is dropped by whoever receives i
 
 import logging
 import random
+import threading
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from chatapp.errors import Expired, QueueUnavailable
-from chatapp.flows.ending import Endings, told
-from chatapp.model import JobId, Status, Turn
+from chatapp.flows.cancelling import Cancelling
+from chatapp.flows.ending import Endings
+from chatapp.model import JobId, Session, Status, Turn
 from chatapp.ports import Clock, Locks, Sessions, Turns, WakeUps
 from config.resources import OPEN_SHARDS
 
 log = logging.getLogger(__name__)
 
-BATCH = 100
-"""Turns of one shard that one pass looks at: an outage of a million turns is worked off in passes."""
+PAGE = 100
+"""Turns of one shard that are read at a time."""
+
+CHUNK = 10
+"""Sessions that are attended to together, and wake-ups that SQS takes in one request."""
+
+THREADS = 8
+PASS_SECONDS = 10.0
+"""A pass that finds more and more goes on for so long, and then the next one does."""
 
 NEXT_LOOK_SECONDS = (30, 60)
 """At most one message per turn in this time, spread so that a backlog does not come back as one wave."""
 
 LOCK = "relay"
+
+Found = list[tuple[JobId, int]]
+"""Turns of one session whose time has come, with the time at which they were to be looked at."""
 
 
 class Relay:
@@ -34,6 +48,7 @@ class Relay:
         turns: Turns,
         sessions: Sessions,
         endings: Endings,
+        cancel: Cancelling,
         wakeups: WakeUps,
         locks: Locks,
         clock: Clock,
@@ -43,60 +58,90 @@ class Relay:
         self._turns = turns
         self._sessions = sessions
         self._endings = endings
+        self._cancel = cancel
         self._wakeups = wakeups
         self._locks = locks
         self._clock = clock
         self._owner = owner
         self._queue_seconds = queue_seconds
 
-    def look(self) -> int:
+    def look(self, *, waking: bool = True) -> int:
         """Make one pass, if no other process of the fleet is at it.
 
-        Returns: the wake-ups sent. Raises: StoreUnavailable.
+        `waking` False: wake nobody (the queue is paused), do the rest. Returns: the wake-ups sent. Raises: StoreUnavailable.
         """
-        if not self._locks.acquire(LOCK, self._owner):
-            return 0
-        sent = 0
-        try:
-            for shard in random.sample(range(OPEN_SHARDS), OPEN_SHARDS):
-                sent += self._shard(shard)
-        except QueueUnavailable as error:
-            log.warning("the relay's pass ends at the first send that failed: %s", error)
+        until, sent = self._clock.monotonic() + PASS_SECONDS, 0
+        while self._locks.acquire(LOCK, self._owner):
+            woken, more = self._round(waking=waking)
+            sent += woken
+            if not more or self._clock.monotonic() >= until:
+                break
         if sent:
             log.info("the relay woke %d turns", sent)
         return sent
 
-    def _shard(self, shard: int) -> int:
-        by_session: defaultdict[str, list[tuple[JobId, int]]] = defaultdict(list)
-        for job_id, wake_at in self._turns.open_work(shard, now=self._clock.now(), limit=BATCH):
-            by_session[job_id.session_id].append((job_id, wake_at))
-        return sum(self._session(session_id, found) for session_id, found in by_session.items())
+    def _round(self, *, waking: bool) -> tuple[int, bool]:
+        """Attend to one page of every shard. Returns: the wake-ups sent, and whether it is worth going on."""
+        found, more = self._open_work()
+        stop = threading.Event()
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="relay") as pool:
+            sent = sum(pool.map(lambda chunk: self._chunk(chunk, stop, waking=waking), list(_chunks(found))))
+        return sent, more and not stop.is_set()
 
-    def _session(self, session_id: str, found: list[tuple[JobId, int]]) -> int:
-        session = self._sessions.get(session_id)
-        head = session.head if session else None
-        sent = 0
+    def _open_work(self) -> tuple[list[Found], bool]:
+        by_session: defaultdict[str, Found] = defaultdict(list)
+        more = False
+        for shard in random.sample(range(OPEN_SHARDS), OPEN_SHARDS):
+            page = self._turns.open_work(shard, now=self._clock.now(), limit=PAGE)
+            more = more or len(page) == PAGE
+            for job_id, wake_at in page:
+                by_session[job_id.session_id].append((job_id, wake_at))
+        return list(by_session.values()), more
+
+    def _chunk(self, chunk: Sequence[Found], stop: threading.Event, *, waking: bool) -> int:
+        if stop.is_set():
+            return 0
+        unattended = [turn for found in chunk for turn in self._session(found)]
+        if not unattended or not waking:
+            return 0
+        try:
+            self._wakeups.send_many(unattended)
+        except QueueUnavailable as error:
+            stop.set()
+            log.warning("the relay's pass ends at the first send that failed: %s", error)
+            for turn in unattended:
+                self._turns.wake_now(turn.job_id, self._clock.now())
+            return 0
+        return len(unattended)
+
+    def _session(self, found: Found) -> Iterator[Turn]:
+        """Do what is to be done for one session. Yields: the turns to be woken."""
+        session = self._sessions.get(found[0][0].session_id)
         for job_id, wake_at in found:
             turn = self._turns.postpone(job_id, seen=wake_at, wake_at=self._next_look())
             if turn is None:
                 continue
-            if turn.never_started_within(self._queue_seconds, self._clock.now()):
-                self._endings.by_other(turn, Status.FAILED, error=told(Expired()))
-            elif job_id.turn == head:
-                sent += self._attend(turn)
-        return sent
+            if turn.status.ended:
+                if turn.dlq_pending:
+                    self._endings.bury(turn)
+            elif turn.never_started_within(self._queue_seconds, self._clock.now()):
+                self._endings.by_other(turn, Status.FAILED, error=Expired())
+            elif session is not None and self._is_unattended(turn, session):
+                yield turn
 
-    def _attend(self, turn: Turn) -> int:
+    def _is_unattended(self, turn: Turn, session: Session) -> bool:
         now = self._clock.now()
         if turn.status is Status.RUNNING and turn.lease_end >= now:
-            return 0
-        if turn.cancel_requested:
-            self._endings.by_other(turn, Status.CANCELLED)
-            return 0
-        if turn.due > now:
-            return 0
-        self._wakeups.send(turn.job_id, user_id=turn.user_id, traceparent=turn.traceparent)
-        return 1
+            return False
+        if turn.cancel_requested or turn.number < session.cancel_before or session.deleted_at is not None:
+            self._cancel(turn)
+            return False
+        return turn.number == session.head and turn.due <= now
 
     def _next_look(self) -> int:
         return self._clock.now() + round(random.uniform(*NEXT_LOOK_SECONDS) * 1000)  # noqa: S311
+
+
+def _chunks(found: Sequence[Found]) -> Iterator[Sequence[Found]]:
+    for start in range(0, len(found), CHUNK):
+        yield found[start : start + CHUNK]

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from time import sleep
 from weakref import WeakValueDictionary
 
 from chatapp.errors import (
@@ -20,9 +19,10 @@ from chatapp.errors import (
     StoreUnavailable,
     TooManyOpenTurns,
 )
+from chatapp.flows.cancelling import Cancelling
 from chatapp.flows.waking import Waking
 from chatapp.model import IdempotencyRecord, JobId, ModelOptions, Part, Session, Status, Turn, text_of
-from chatapp.ports import Clock, Known, Raced, Sessions, Turns
+from chatapp.ports import Clock, Known, Raced, Sessions, TooLate, Turns
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ GIVE_UP_SECONDS = 3.0
 
 IDEMPOTENCY_MS = 24 * 3_600_000
 TITLE_CHARS = 60
+MAX_MERGED_BYTES = 128 * 1024
+"""Texts join a waiting turn up to this size; DynamoDB's items hold 400 KB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Idempotency:
 
     key: str
     fingerprint: str
+    life_ms: int = IDEMPOTENCY_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +58,23 @@ class Submission:
     metadata: Mapping[str, str] = field(default_factory=dict)
     traceparent: str | None = None
     idempotency: Idempotency | None = None
+    retry_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The turn was kept, now or (`replayed`) by an earlier request with the same key. `position` counts the turns before it."""
+    """The turn was kept, now or (`replayed`) by an earlier request with the same key. `position` counts the turns before it.
+
+    `merged`: the message joined a turn that was waiting already.
+    """
 
     job_id: JobId
     status: Status
     position: int
     created_at: int
     replayed: bool = False
+    merged: bool = False
+    retry_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +97,13 @@ class _Door:
 class Submit:
     """Accepts messages."""
 
-    def __init__(self, *, turns: Turns, sessions: Sessions, wake: Waking, clock: Clock, limits: SubmitLimits) -> None:
+    def __init__(
+        self, *, turns: Turns, sessions: Sessions, wake: Waking, cancel: Cancelling, clock: Clock, limits: SubmitLimits
+    ) -> None:
         self._turns = turns
         self._sessions = sessions
         self._waking = wake
+        self._cancel = cancel
         self._clock = clock
         self._limits = limits
         self._doors: WeakValueDictionary[str, _Door] = WeakValueDictionary()
@@ -109,6 +121,8 @@ class Submit:
             with self._door(submission.session_id):
                 accepted = self._write(submission, self._sessions.get(submission.session_id), give_up)
         if not accepted.replayed:
+            if submission.on_busy == "interrupt" and accepted.position:
+                self._interrupt(accepted.job_id)
             self._wake(accepted.job_id, submission)
         return accepted
 
@@ -132,20 +146,53 @@ class Submit:
                 if submission.idempotency and (record := self._turns.record(submission.idempotency.key)):
                     return _replay(submission.idempotency, record)
                 raise
-            turn = self._turn(submission, session, now)
-            position = session.position(turn.number)
-            record = _record(submission.idempotency, turn, position)
-            exclusive = submission.on_busy == "reject"
-            outcome = self._turns.add(turn, session, new=submission.session_id is None, exclusive=exclusive, record=record)
-            if outcome is None:
-                return Accepted(turn.job_id, turn.status, position, now)
+            outcome = self._join(submission, session, now) if submission.on_busy == "merge" else TooLate()
+            if isinstance(outcome, TooLate):
+                outcome = self._append(submission, session, now)
+            if isinstance(outcome, Accepted):
+                return outcome
             if isinstance(outcome, Known) and submission.idempotency:
                 return _replay(submission.idempotency, outcome.record)
             if self._clock.monotonic() > give_up:
                 raise SessionContended(retry_after=1)
             if isinstance(outcome, Raced) and outcome.session:
                 found = outcome.session
-            sleep(random.uniform(0.001, 0.02))  # noqa: S311  spreads the writers, guards nothing
+            self._clock.sleep(random.uniform(0.001, 0.02))  # noqa: S311  spreads the writers, guards nothing
+
+    def _append(self, submission: Submission, session: Session, now: int) -> Accepted | Raced | Known:
+        """Write the message as a turn of its own."""
+        turn = self._turn(submission, session, now)
+        position = session.position(turn.number)
+        if submission.on_busy == "interrupt" and position:
+            session = replace(session, cancel_before=turn.number)
+        record = _record(submission.idempotency, turn.job_id, position, now)
+        exclusive = submission.on_busy == "reject"
+        outcome = self._turns.add(turn, session, new=submission.session_id is None, exclusive=exclusive, record=record)
+        return outcome or Accepted(turn.job_id, turn.status, position, now)
+
+    def _join(self, submission: Submission, session: Session, now: int) -> Accepted | Raced | Known | TooLate:
+        """Add the message to the session's last turn, if that still waits for its first attempt and has the same flow."""
+        last = session.turn_count
+        if last not in session.open_turns or session.cancel_before > last:
+            return TooLate()
+        turn = self._turns.get(JobId(session.id, last))
+        if turn is None or turn.status is not Status.QUEUED or turn.attempt or turn.flow != submission.flow:
+            return TooLate()
+        if _size(turn.input) + _size(submission.input) > MAX_MERGED_BYTES:
+            return TooLate()
+        position = session.position(last)
+        record = _record(submission.idempotency, turn.job_id, position, now, merged=True)
+        outcome = self._turns.merge(turn, session, submission.input, record=record)
+        return outcome or Accepted(turn.job_id, turn.status, position, turn.created_at, merged=True)
+
+    def _interrupt(self, job_id: JobId) -> None:
+        try:
+            session = self._sessions.get(job_id.session_id)
+            if session is not None:
+                self._cancel.before(session, job_id.turn)
+        except StoreUnavailable as error:
+            # Whoever looks at the session next does it: the word stands in it.
+            log.warning("what %s interrupts was not cancelled yet: %s", job_id, error)
 
     def _session(self, submission: Submission, found: Session | None, now: int) -> Session:
         """Say how the session is to be before this turn is in it."""
@@ -154,15 +201,17 @@ class Submit:
             return Session.begin(
                 user_id=submission.user_id, flow=submission.flow, now=now, life_ms=self._limits.session_life_ms, title=title
             )
-        if found is None or found.user_id != submission.user_id or not found.alive(now):
+        if found is None or found.user_id != submission.user_id or found.deleted_at is not None:
+            raise NotFound("There is no such session")
+        if not found.alive(now) and submission.retry_of is None:
             raise NotFound("There is no such session")
         if submission.on_busy == "reject" and found.open_turns:
             raise SessionBusy(f"The session has {len(found.open_turns)} open turns", retry_after=1)
-        if len(found.open_turns) >= self._limits.max_open_turns:
+        if len(found.open_turns) >= self._limits.max_open_turns and submission.on_busy != "interrupt":
             raise TooManyOpenTurns(
                 f"The session has {len(found.open_turns)} open turns; wait until some have ended", retry_after=5
             )
-        return replace(found, expires_at=alive_until, title=found.title or title)
+        return replace(found, updated_at=now, expires_at=alive_until, title=found.title or title)
 
     def _turn(self, submission: Submission, session: Session, now: int) -> Turn:
         return Turn(
@@ -178,6 +227,7 @@ class Submit:
             restart=submission.restart,
             metadata=submission.metadata,
             traceparent=submission.traceparent,
+            retry_of=submission.retry_of,
         )
 
     def _wake(self, job_id: JobId, submission: Submission) -> None:
@@ -193,14 +243,20 @@ def _title(parts: tuple[Part, ...]) -> str | None:
     return (words[: TITLE_CHARS - 1] + "…" if len(words) > TITLE_CHARS else words) or None
 
 
-def _record(idempotency: Idempotency | None, turn: Turn, position: int) -> IdempotencyRecord | None:
+def _size(parts: tuple[Part, ...]) -> int:
+    return len(text_of(parts).encode())
+
+
+def _record(
+    idempotency: Idempotency | None, job_id: JobId, position: int, now: int, *, merged: bool = False
+) -> IdempotencyRecord | None:
     if idempotency is None:
         return None
-    expires_at = turn.created_at + IDEMPOTENCY_MS
-    return IdempotencyRecord(idempotency.key, idempotency.fingerprint, turn.job_id, position, turn.created_at, expires_at)
+    expires_at = now + idempotency.life_ms
+    return IdempotencyRecord(idempotency.key, idempotency.fingerprint, job_id, position, now, expires_at, merged)
 
 
 def _replay(idempotency: Idempotency, record: IdempotencyRecord) -> Accepted:
     if record.fingerprint != idempotency.fingerprint:
         raise IdempotencyMismatch("This Idempotency-Key was used with another payload; take a new key for a new message")
-    return Accepted(record.job_id, Status.QUEUED, record.position, record.created_at, replayed=True)
+    return Accepted(record.job_id, Status.QUEUED, record.position, record.created_at, replayed=True, merged=record.merged)

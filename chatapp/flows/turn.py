@@ -12,30 +12,33 @@ A message only says "look at this turn"; what happens is decided by the turn and
 """
 
 import logging
+import random
 import secrets
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
 from chatapp.errors import (
-    AttemptTimedOut,
+    BreakerOpen,
     CancelRequested,
-    ChatappError,
     Crashed,
     Expired,
+    HandBack,
     Interrupted,
     LogLost,
+    NotFound,
     ProviderUnavailable,
     StaleAttempt,
     StoreUnavailable,
     TurnError,
 )
+from chatapp.flows.cancelling import Cancelling
 from chatapp.flows.ending import Endings, told
 from chatapp.flows.history import estimate_tokens, history_of, messages_of, trim
 from chatapp.flows.lease import Lease, Leases
 from chatapp.flows.port import Asked, Flow
 from chatapp.model import Finish, FinishReason, JobId, Message, ReasoningDelta, Session, Status, TextDelta, Turn, Usage, text_of
-from chatapp.payloads import RESET, STARTED
+from chatapp.payloads import RESET, RETRYING, STARTED
 from chatapp.ports import LLM, Clock, Context, EventLog, Sessions, TurnLog, Turns
 
 log = logging.getLogger(__name__)
@@ -44,21 +47,30 @@ MAX_ANSWER_BYTES = 256 * 1024
 """Longer answers are cut, as if the model had reached its own limit: an item holds 400 KB."""
 
 
+MAX_PAUSE_SECONDS = 900
+"""Longest pause before a retry, whatever a provider asks for."""
+
+RETRY_LOOK_MS = 10_000
+"""How long after its due time a turn is left to its own hidden message, before the relay looks."""
+
+
 @dataclass(frozen=True, slots=True)
 class TurnLimits:
-    """Bounds of a turn's run."""
+    """Bounds of a turn's run. `wait_for_breaker`: whether a fresh turn waits while the breaker is open."""
 
     lease_seconds: float
-    attempt_seconds: float
     queue_seconds: float
+    max_failures: int
+    retry_seconds: float
     max_crashes: int
+    wait_for_breaker: bool
     history_turns: int
     history_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class HideUntil:
-    """The message is to be hidden until the turn is due: `seconds` from now."""
+    """The message is to be hidden until the turn is due: `seconds` from now; 0 gives it to the next worker at once."""
 
     seconds: float
 
@@ -75,6 +87,7 @@ class Answer:
         context: Context,
         leases: Leases,
         endings: Endings,
+        cancel: Cancelling,
         flows: Mapping[str, Flow],
         llm: LLM,
         clock: Clock,
@@ -86,6 +99,7 @@ class Answer:
         self._context = context
         self._leases = leases
         self._endings = endings
+        self._cancel = cancel
         self._flows = flows
         self._llm = llm
         self._clock = clock
@@ -94,12 +108,15 @@ class Answer:
     def __call__(self, job_id: JobId) -> HideUntil | None:
         """Look at a turn and do what there is to do.
 
-        Returns: None when the message has served its purpose. Raises: StoreUnavailable, and then the message must not be acked.
+        Returns: None when the message has served its purpose. Raises: StoreUnavailable, and then the message must not be acked;
+        NotFound, when there is no such turn.
         """
         session, history = self._load(job_id)
+        if session is not None and session.head is not None and session.head < session.cancel_before:
+            self._cancel.before(session, session.cancel_before)
+            session = self._sessions.get(job_id.session_id)
         if session is None or job_id.turn > session.turn_count:
-            log.error("%s is unknown: its message is dropped", job_id)
-            return None
+            raise NotFound(f"{job_id} is unknown")
         if job_id.turn not in session.open_turns:
             self._ended(job_id)
             return None
@@ -116,6 +133,12 @@ class Answer:
         session, turns = self._sessions.load(job_id.session_id, range(first, job_id.turn))
         return session, trim(history_of(turns), self._limits.history_tokens)
 
+    def _history_without(self, superseded: int, job_id: JobId) -> tuple[Message, ...]:
+        """Read the history that a retry is shown: as if the turn it takes up again had not been."""
+        first = max(1, job_id.turn - self._limits.history_turns)
+        _, turns = self._sessions.load(job_id.session_id, range(first, job_id.turn))
+        return trim(history_of([t for t in turns if t.number != superseded]), self._limits.history_tokens)
+
     def _ended(self, job_id: JobId) -> None:
         turn = self._turns.get(job_id)
         if turn is not None and turn.status.ended:
@@ -126,10 +149,14 @@ class Answer:
         lease_end = now + round(self._limits.lease_seconds * 1000)
         claimed, turn = self._turns.claim(job_id, claim_id=secrets.token_hex(8), now=now, lease_end=lease_end)
         if turn is None:
-            log.error("%s is open in its session and has no item", job_id)
+            log.error("%s is open in its session and has no item: the session goes on without it", job_id)
+            self._turns.close_gap(job_id)
+            self._endings.wake_head(job_id.session_id)
         elif claimed:
+            if turn.retry_of is not None:
+                history = self._history_without(turn.retry_of, job_id)
             with self._leases.holding(turn, taken_at) as lease:
-                self._attempt(turn, session, history, lease)
+                return self._attempt(turn, session, history, lease)
         elif turn.status.ended:
             self._endings.again(turn)
         elif turn.status is Status.RUNNING and turn.lease_end >= now:
@@ -140,7 +167,7 @@ class Answer:
             return HideUntil((turn.due - now) / 1000)
         return None
 
-    def _attempt(self, turn: Turn, session: Session, history: tuple[Message, ...], lease: Lease) -> None:
+    def _attempt(self, turn: Turn, session: Session, history: tuple[Message, ...], lease: Lease) -> HideUntil | None:
         turn_log = self._events.open(turn)
         try:
             self._refuse(turn, session)
@@ -151,15 +178,19 @@ class Answer:
         except CancelRequested:
             partial = {"answer": turn_log.text or None, "usage": _estimate(history, turn, turn_log.text)}
             self._endings.by_holder(turn, turn_log, Status.CANCELLED, seconds=lease.left, **partial)
+        except HandBack:
+            log.info("attempt %d of %s goes back to the queue: this process stops", turn.attempt, turn.job_id)
+            return self._again(turn, turn_log, seconds=0, counted="hand_backs")
         except TurnError as error:
             log.warning("attempt %d of %s failed: %s", turn.attempt, turn.job_id, error.code)
-            self._fail(turn, turn_log, error, lease)
+            return self._fail(turn, turn_log, error, lease)
         except StoreUnavailable:
             turn_log.abandon()
             raise
         except Exception:
             log.exception("attempt %d of %s failed by a fault of ours", turn.attempt, turn.job_id)
-            self._fail(turn, turn_log, TurnError("Something went wrong while the turn was answered"), lease)
+            return self._fail(turn, turn_log, TurnError("Something went wrong while the turn was answered"), lease)
+        return None
 
     def _refuse(self, turn: Turn, session: Session) -> None:
         """End the turn before anything is asked of a model, if there is a reason to."""
@@ -169,7 +200,7 @@ class Answer:
             raise Crashed(f"{turn.crashes} attempts ended without a word")
         if turn.attempt == 1 and self._clock.now() - turn.created_at > self._limits.queue_seconds * 1000:
             raise Expired
-        if turn.attempt > 1 and turn.restart == "fail" and self._events.spoke(turn.job_id):
+        if turn.attempt > 1 and turn.restart == "fail" and self._events.said(turn.job_id):
             raise Interrupted
 
     def _run(self, turn: Turn, session: Session, history: tuple[Message, ...], lease: Lease, turn_log: TurnLog) -> None:
@@ -177,13 +208,13 @@ class Answer:
         if turn.attempt == 1:
             turn_log.emit(STARTED, model=turn.options.model)
         else:
-            turn_log.emit(RESET, model=turn.options.model, reason="interrupted")
-        deadline = self._clock.monotonic() + self._limits.attempt_seconds
+            reason = turn.error["code"] if turn.error else "interrupted"
+            turn_log.emit(RESET, model=turn.options.model, reason=reason)
         finish, size, aside = None, 0, 0
         flow = self._flows[turn.flow]
         with closing(flow.run(Asked(turn, session, history, self._llm))) as pieces:
-            for piece in pieces:
-                self._check(lease, turn_log, deadline)
+            for piece in lease.during(pieces):
+                self._check(lease, turn_log)
                 if isinstance(piece, TextDelta):
                     size += len(piece.text.encode())
                     if size > MAX_ANSWER_BYTES:
@@ -200,13 +231,9 @@ class Answer:
             raise ProviderUnavailable("The answer ended without a reason")
         self._complete(turn, turn_log, finish, history, lease)
 
-    def _check(self, lease: Lease, turn_log: TurnLog, deadline: float) -> None:
+    def _check(self, lease: Lease, turn_log: TurnLog) -> None:
         """Stop here if the attempt must, before anything more is written or paid for."""
         lease.check()
-        if lease.cancel_requested:
-            raise CancelRequested
-        if self._clock.monotonic() > deadline:
-            raise AttemptTimedOut
         try:
             turn_log.check()
         except LogLost:
@@ -223,13 +250,48 @@ class Answer:
         if ended is not None:
             self._remember(ended, history)
 
-    def _fail(self, turn: Turn, turn_log: TurnLog, error: ChatappError, lease: Lease) -> None:
-        # The attempts that follow a retryable failure (`due`, the hidden message, the dead-letter queue) branch off here.
-        self._endings.by_holder(turn, turn_log, Status.FAILED, seconds=lease.left, error=told(error))
+    def _fail(self, turn: Turn, turn_log: TurnLog, error: TurnError, lease: Lease) -> HideUntil | None:
+        """Have the turn tried again if that may help, else end it."""
+        failures = turn.failures + 1
+        if isinstance(error, BreakerOpen):
+            # Nobody was asked, so it costs the turn nothing. Fresh ones fail at once; who failed before was promised more.
+            too_old = self._clock.now() - turn.created_at > self._limits.queue_seconds * 1000
+            if not too_old and (turn.failures or self._limits.wait_for_breaker):
+                return self._again(turn, turn_log, seconds=_spread(error.retry_after or 1), counted=None, error=error)
+        elif error.transient and failures < self._limits.max_failures and not (turn.restart == "fail" and turn_log.text):
+            pause = _spread(self._limits.retry_seconds * 2**turn.failures)
+            pause = max(pause, min(error.retry_after or 0, MAX_PAUSE_SECONDS))
+            return self._again(turn, turn_log, seconds=pause, counted="failures", error=error)
+        dead = error.dead_letter and not (error.transient and failures < self._limits.max_failures)
+        self._endings.by_holder(turn, turn_log, Status.FAILED, seconds=lease.left, error=told(error), dlq_pending=dead)
+        return None
+
+    def _again(
+        self, turn: Turn, turn_log: TurnLog, *, seconds: float, counted: str | None, error: TurnError | None = None
+    ) -> HideUntil | None:
+        """Give the turn back to the queue, due in `seconds`."""
+        due = self._clock.now() + round(seconds * 1000)
+        reason = told(error) if error else None
+        queued = self._turns.requeue(turn, due=due, wake_at=due + RETRY_LOOK_MS, counted=counted, error=reason)
+        if queued is None:
+            turn_log.abandon()
+            return None
+        if error is not None:
+            turn_log.emit(RETRYING, retry_in=round(seconds, 3), reason=error.code, failures=queued.failures)
+        turn_log.settle()
+        if queued.cancel_requested:
+            self._cancel(queued)
+            return None
+        return HideUntil(seconds)
 
     def _remember(self, ended: Turn, history: tuple[Message, ...]) -> None:
         messages = trim((*history, *messages_of(ended)), self._limits.history_tokens)
         self._context.put(ended.session_id, ended.number, messages)
+
+
+def _spread(seconds: float) -> float:
+    """Add up to a quarter, so that what failed together does not come back together."""
+    return seconds * random.uniform(1, 1.25)  # noqa: S311  spreads retries, guards nothing
 
 
 def _estimate(history: tuple[Message, ...], turn: Turn, answer: str) -> Usage:

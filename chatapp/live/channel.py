@@ -87,10 +87,10 @@ class Channel:
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
 
-    def follow(self, name: str, callback: Callback, wait: float = CONFIRM_SECONDS) -> Following:
+    def follow(self, name: str, callback: Callback, wait: float | None = CONFIRM_SECONDS) -> Following:
         """Have `callback` called with every message on the channel from the moment this returns (some may come earlier).
 
-        Raises: LiveUnavailable when Redis did not confirm within `wait` seconds.
+        `wait` None: from whenever Redis is there. Raises: LiveUnavailable when it did not confirm within `wait` seconds.
         """
         with self._lock:
             topic = self._topics.get(name)
@@ -99,7 +99,7 @@ class Channel:
                 self._send("SUBSCRIBE", [name])
             topic.callbacks.append(callback)
             self._start()
-        if not topic.confirmed.wait(wait):
+        if wait is not None and not topic.confirmed.wait(wait):
             self.drop(name, callback)
             raise LiveUnavailable("the live channel is not available", retry_after=1)
         return Following(self, name, callback)

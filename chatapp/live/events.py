@@ -4,7 +4,6 @@ The log is what a client resumes from; the channel is only the fast way to the s
 what all turns have to say in one pipeline per tick, so Redis calls are bounded by time and not by tokens.
 """
 
-import json
 import logging
 import threading
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from redis.exceptions import NoScriptError, RedisError
 from chatapp.errors import LogLost, StaleAttempt
 from chatapp.live.cache import context_key
 from chatapp.model import EventId, JobId, Turn
-from chatapp.payloads import DELTA, MAX_EVENT_TEXT, OPENING, SNAPSHOT, encode, event, terminal_event
+from chatapp.payloads import DELTA, MAX_EVENT_TEXT, OPENING, SNAPSHOT, encode, event, terminal_event, text_so_far
 from chatapp.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -334,10 +333,10 @@ class EventLog:
         except RedisError as error:
             log.warning("what Redis keeps of %s is left to lapse: %s", session_id, error)
 
-    def spoke(self, job_id: JobId) -> bool:
-        """Say whether a client may have seen a part of the answer. Fails open: a log that cannot be read has shown nothing."""
+    def said(self, job_id: JobId) -> str:
+        """Give the text that clients have seen of an answer so far. Fails open: a log that cannot be read has shown nothing."""
         try:
-            return any(json.loads(text)["type"] == DELTA for text in self.read(job_id))
+            return text_so_far(self.read(job_id))
         except RedisError as error:
             log.warning("the log of %s cannot be read: %s", job_id, error)
-            return False
+            return ""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -15,6 +16,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chatapp.clock import AnchoredClock
 from chatapp.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -26,8 +28,11 @@ _KEYWORDS = frozenset({"SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "IN
 _NAME = re.compile(r"(?<![:#\w])[A-Z][A-Za-z]*\b")
 
 
-def connect(region: str, endpoint_url: str | None, *, pool: int = 200) -> "DynamoDBClient":
-    """Make the client. Connects on first use; two tries a request, a second to connect."""
+def connect(region: str, endpoint_url: str | None, *, clock: AnchoredClock | None = None, pool: int = 200) -> "DynamoDBClient":
+    """Make the client. Connects on first use; two tries a request, a second to connect.
+
+    `clock` is anchored to the Date of the answers.
+    """
     config = Config(
         connect_timeout=1,
         read_timeout=3,
@@ -35,7 +40,25 @@ def connect(region: str, endpoint_url: str | None, *, pool: int = 200) -> "Dynam
         max_pool_connections=pool,
         retries={"mode": "standard", "total_max_attempts": 2},
     )
-    return boto3.client("dynamodb", region_name=region, endpoint_url=endpoint_url, config=config)
+    client = boto3.client("dynamodb", region_name=region, endpoint_url=endpoint_url, config=config)
+    if clock is not None:
+        _anchor(client, clock)
+    return client
+
+
+def _anchor(client: "DynamoDBClient", clock: AnchoredClock) -> None:
+    def asked(context: dict[str, Any], **_event: Any) -> None:
+        context["asked_at"] = clock.machine()
+
+    def answered(http_response: Any, context: dict[str, Any], **_event: Any) -> None:
+        try:
+            told = parsedate_to_datetime(http_response.headers["Date"])
+        except (KeyError, ValueError):
+            return  # whoever answered tells no time
+        clock.anchor(told, asked_at=context["asked_at"])
+
+    client.meta.events.register("before-call.dynamodb", asked)
+    client.meta.events.register("after-call.dynamodb", answered)
 
 
 class _Reader(TypeDeserializer):
@@ -97,6 +120,10 @@ def call(
     return out
 
 
+class StoreConflict(StoreUnavailable):
+    """A transaction holds the item at this moment: the same write works a moment later."""
+
+
 @contextmanager
 def store_errors() -> Iterator[None]:
     """Turn what DynamoDB or the network says into StoreUnavailable.
@@ -107,6 +134,8 @@ def store_errors() -> Iterator[None]:
         yield
     except ClientError as error:
         code = error.response["Error"]["Code"]
+        if code == "TransactionConflictException":
+            raise StoreConflict("DynamoDB is in the middle of a transaction on this item") from error
         if code in ("ConditionalCheckFailedException", "TransactionCanceledException", "ValidationException"):
             raise
         raise StoreUnavailable(f"DynamoDB answered {code}") from error

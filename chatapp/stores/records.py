@@ -42,6 +42,7 @@ def turn_items(turn: Turn) -> tuple[dict[str, Any], dict[str, Any] | None]:
         "Attempt": turn.attempt,
         "Failures": turn.failures,
         "Crashes": turn.crashes,
+        "HandBacks": turn.hand_backs,
         "Due": turn.due,
         "OpenShard": shard_of(turn.session_id),
         "WakeAt": turn.wake_at,
@@ -77,6 +78,7 @@ def turn_of(item: dict[str, Any], apart: dict[str, Any] | None = None) -> Turn:
         attempt=item["Attempt"],
         failures=item.get("Failures", 0),
         crashes=item.get("Crashes", 0),
+        hand_backs=item.get("HandBacks", 0),
         due=item.get("Due", 0),
         lease_end=item.get("LeaseEnd", 0),
         claim_id=item.get("ClaimId"),
@@ -94,6 +96,8 @@ def turn_of(item: dict[str, Any], apart: dict[str, Any] | None = None) -> Turn:
         usage=Usage(**usage) if usage else None,
         error=item.get("Error"),
         end_id=EventId.parse(item["EndId"]) if "EndId" in item else None,
+        dlq_pending=item.get("DlqPending", False),
+        input_apart=item.get("InputApart", False),
         schema=item.get("Schema", 1),
     )
 
@@ -130,6 +134,7 @@ def session_of(item: dict[str, Any]) -> Session:
         updated_at=item.get("UpdatedAt", item["CreatedAt"]),
         expires_at=item["AliveUntil"],
         deleted_at=item.get("DeletedAt"),
+        cancel_before=item.get("CancelBefore", 0),
     )
 
 
@@ -140,6 +145,7 @@ def record_item(record: IdempotencyRecord) -> dict[str, Any]:
         "Fingerprint": record.fingerprint,
         "JobId": str(record.job_id),
         "Position": record.position,
+        "Merged": record.merged or None,
         "CreatedAt": record.created_at,
         "ExpiresAt": record.expires_at // 1000,
     }
@@ -151,5 +157,11 @@ def record_of(item: dict[str, Any]) -> IdempotencyRecord:
     if job_id is None:
         raise ValueError(f"{item['JobId']!r} is stored as a job id")
     return IdempotencyRecord(
-        item["IdempotencyKey"], item["Fingerprint"], job_id, item["Position"], item["CreatedAt"], item["ExpiresAt"] * 1000
+        item["IdempotencyKey"],
+        item["Fingerprint"],
+        job_id,
+        item["Position"],
+        item["CreatedAt"],
+        item["ExpiresAt"] * 1000,
+        merged=item.get("Merged", False),
     )

@@ -1,15 +1,17 @@
 """Turns in DynamoDB: the truth. Conditional write first, then read: a refused condition returns the item it met."""
 
+import random
 import secrets
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from chatapp.errors import SessionContended, StoreUnavailable
-from chatapp.model import Ending, IdempotencyRecord, JobId, Session, Status, Turn
-from chatapp.ports import Clock, Known, Raced
-from chatapp.stores.dynamo import CONDITION_FAILED, call, cancellations, from_item, refused_item, store_errors
+from chatapp.model import Ending, IdempotencyRecord, JobId, Part, Session, Status, Turn
+from chatapp.ports import Clock, Known, Raced, TooLate
+from chatapp.stores.dynamo import CONDITION_FAILED, StoreConflict, call, cancellations, from_item, refused_item, store_errors
 from chatapp.stores.records import (
     input_key,
     record_item,
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
 
 ALL_OLD: dict[str, Any] = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 
-SUBMIT = "SET TurnCount = :n, UpdatedAt = :now, AliveUntil = :alive, ExpiresAt = :expires{title} ADD OpenTurns :turn"
+TOUCH = "SET UpdatedAt = :now, AliveUntil = :alive, ExpiresAt = :expires"
 TITLE = ", Title = if_not_exists(Title, :title)"
+INTERRUPT = ", CancelBefore = :n"
+NEXT_TURN = ", TurnCount = :n ADD OpenTurns :turn"
 OWN_AND_SAME = "attribute_exists(SessionId) AND UserId = :user AND attribute_not_exists(DeletedAt) AND TurnCount = :before"
 
 FREE = "attribute_exists(SessionId) AND Status = :queued AND Due <= :now AND attribute_not_exists(CancelRequested)"
@@ -37,10 +41,23 @@ LAPSED = "Status = :running AND Attempt = :attempt AND LeaseEnd = :lapsed AND at
 CLAIM = """SET Status = :running, Attempt = Attempt + :one, LeaseEnd = :lease, WakeAt = :lease, ClaimId = :claim,
 StartedAt = if_not_exists(StartedAt, :now)"""
 
+REQUEUE = "SET Status = :queued, Due = :due, WakeAt = :wake"
+JOINABLE = "Status = :queued AND Attempt = :none AND attribute_not_exists(CancelRequested)"
+JOIN = "SET Input = list_append(Input, :parts)"
+
 MINE = "Status = :running AND Attempt = :attempt AND ClaimId = :claim"
 OPEN_AS_SEEN = "Attempt = :attempt AND Status IN (:queued, :running)"
 
 OPEN_STATES = {"queued": Status.QUEUED.value, "running": Status.RUNNING.value}
+
+CONFLICT_TRIES = 6
+CONFLICT_SECONDS = 0.05
+"""A write that meets a transaction on its item is refused, not queued: it is sent again after a moment."""
+
+COUNTERS = {"failures": "Failures", "hand_backs": "HandBacks"}
+
+BURY_LOOK_MS = 10_000
+"""How long a turn that failed for good is left to who ended it, before the relay sees to the dead-letter queue."""
 
 
 class TurnStore:
@@ -67,28 +84,51 @@ class TurnStore:
         """
         item, apart = turn_items(turn)
         writes = [self._new_session(turn, session) if new else self._next_turn(turn, session, exclusive=exclusive)]
-        if record:
-            condition = "attribute_not_exists(IdempotencyKey) OR ExpiresAt < :seconds"
-            values = {"seconds": turn.created_at // 1000}
-            writes.append(
-                {
-                    "Put": call(
-                        self._idempotency, item=record_item(record), values=values, ConditionExpression=condition, **ALL_OLD
-                    )
-                }
-            )
+        writes += self._record_write(record)
         writes.append({"Put": call(self._table, item=item, ConditionExpression="attribute_not_exists(SessionId)")})
         if apart:
             writes.append({"Put": call(self._table, item=apart)})
         try:
             self._transact(writes)
         except ClientError as error:
-            reasons = cancellations(error)
-            if record and reasons[1][0] == CONDITION_FAILED and reasons[1][1]:
-                return Known(record_of(reasons[1][1]))
-            code, found = reasons[0]
-            return Raced(session_of(found) if code == CONDITION_FAILED and found else None)
+            return _obstacle(cancellations(error), record)
         return None
+
+    def merge(
+        self, turn: Turn, session: Session, parts: Sequence[Part], *, record: IdempotencyRecord | None
+    ) -> Raced | Known | TooLate | None:
+        """Add parts to the input of the session's last turn, if that was never attempted, in one transaction.
+
+        `session` as in `add`. Returns: None when it is written, else what stood in the way.
+        """
+        writes = [self._touch(turn, session), *self._record_write(record)]
+        open_values = {"queued": Status.QUEUED.value, "none": 0}
+        said = {"parts": [dict(p) for p in parts]}
+        key, job_id = turn_key(turn.job_id), turn.job_id
+        if turn.input_apart:
+            writes.append({"ConditionCheck": call(self._table, key=key, values=open_values, ConditionExpression=JOINABLE)})
+            writes.append({"Update": call(self._table, key=input_key(job_id), values=said, UpdateExpression=JOIN)})
+        else:
+            values = open_values | said
+            join = call(self._table, key=key, values=values, UpdateExpression=JOIN, ConditionExpression=JOINABLE)
+            writes.append({"Update": join})
+        try:
+            self._transact(writes)
+        except ClientError as error:
+            reasons = cancellations(error)
+            if reasons[1 if record is None else 2][0] == CONDITION_FAILED:
+                return TooLate()
+            return _obstacle(reasons, record)
+        return None
+
+    def _record_write(self, record: IdempotencyRecord | None) -> list[dict[str, Any]]:
+        if record is None:
+            return []
+        condition = "attribute_not_exists(IdempotencyKey) OR ExpiresAt < :seconds"
+        values = {"seconds": record.created_at // 1000}
+        return [
+            {"Put": call(self._idempotency, item=record_item(record), values=values, ConditionExpression=condition, **ALL_OLD)}
+        ]
 
     def _new_session(self, turn: Turn, session: Session) -> dict[str, Any]:
         with_turn = replace(session, turn_count=turn.number, open_turns=frozenset({turn.number}))
@@ -96,24 +136,28 @@ class TurnStore:
         return {"Put": call(self._sessions, item=item, ConditionExpression="attribute_not_exists(SessionId)", **ALL_OLD)}
 
     def _next_turn(self, turn: Turn, session: Session, *, exclusive: bool) -> dict[str, Any]:
-        values = {
-            "n": turn.number,
-            "turn": {turn.number},
+        values = self._session_values(turn, session) | {"n": turn.number, "turn": {turn.number}, "title": session.title}
+        condition = OWN_AND_SAME + (" AND attribute_not_exists(OpenTurns)" if exclusive else "")
+        interrupts = session.cancel_before == turn.number
+        update = TOUCH + (TITLE if session.title else "") + (INTERRUPT if interrupts else "") + NEXT_TURN
+        return self._session_write(session, update, condition, values)
+
+    def _touch(self, turn: Turn, session: Session) -> dict[str, Any]:
+        return self._session_write(session, TOUCH, OWN_AND_SAME, self._session_values(turn, session))
+
+    def _session_values(self, turn: Turn, session: Session) -> dict[str, Any]:
+        return {
             "before": session.turn_count,
             "user": turn.user_id,
-            "now": turn.created_at,
+            "now": session.updated_at,
             "alive": session.expires_at,
             "expires": (turn.expires_at + OUTLIVES_TURNS_MS) // 1000,
-            "title": session.title,
         }
-        condition = OWN_AND_SAME + (" AND attribute_not_exists(OpenTurns)" if exclusive else "")
-        update = SUBMIT.format(title=TITLE if session.title else "")
+
+    def _session_write(self, session: Session, update: str, condition: str, values: dict[str, Any]) -> dict[str, Any]:
         key = {"SessionId": session.id}
-        return {
-            "Update": call(
-                self._sessions, key=key, values=values, UpdateExpression=update, ConditionExpression=condition, **ALL_OLD
-            )
-        }
+        written = call(self._sessions, key=key, values=values, UpdateExpression=update, ConditionExpression=condition, **ALL_OLD)
+        return {"Update": written}
 
     def _transact(self, writes: list[Any]) -> None:
         # The token makes it safe that a lost answer is followed by the same request: DynamoDB then answers the same.
@@ -191,6 +235,26 @@ class TurnStore:
         renewed, now = self._update(turn.job_id, "SET LeaseEnd = :lease, WakeAt = :lease", MINE, values, complete=False)
         return now if renewed else None
 
+    def requeue(
+        self, turn: Turn, *, due: int, wake_at: int, counted: str | None, error: Mapping[str, Any] | None = None
+    ) -> Turn | None:
+        """Give a running turn back to the queue, for the attempt that holds it.
+
+        `counted`: what it came to, `failures` or `hand_backs`; None costs nothing. `error`: what the next attempt is due to.
+        Returns: the turn, or None when this attempt has lost it.
+        """
+        values: dict[str, Any] = {"attempt": turn.attempt, "claim": turn.claim_id, "due": due, "wake": wake_at, **OPEN_STATES}
+        update = REQUEUE
+        if error:
+            update, values["error"] = update + ", Error = :error", dict(error)
+        update += " REMOVE LeaseEnd"
+        if counted:
+            update, values["one"] = f"{update} ADD {COUNTERS[counted]} :one", 1
+        done, now = self._update(turn.job_id, update, MINE, values, complete=False)
+        # A turn that is queued again under our claim was put there by us, in a write whose answer was lost.
+        mine = now is not None and now.status is Status.QUEUED and now.claim_id == turn.claim_id
+        return now if done or mine else None
+
     def _update(
         self, job_id: JobId, update: str, condition: str, values: dict[str, Any], *, complete: bool = True
     ) -> tuple[bool, Turn | None]:
@@ -205,14 +269,24 @@ class TurnStore:
         )
         done = True
         try:
-            with store_errors():
-                item = from_item(self._client.update_item(**request)["Attributes"])
+            item = self._patiently(lambda: from_item(self._client.update_item(**request)["Attributes"]))
         except ClientError as error:
             found = refused_item(error)
             if found is None:
                 return False, None
             done, item = False, found
         return done, self._complete(item) if complete else turn_of(item)
+
+    def _patiently(self, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Write, and again when a transaction holds the item at this moment."""
+        for _ in range(CONFLICT_TRIES - 1):
+            try:
+                with store_errors():
+                    return write()
+            except StoreConflict:
+                self._clock.sleep(random.uniform(0.1, 1) * CONFLICT_SECONDS)  # noqa: S311  spreads the writers, guards nothing
+        with store_errors():
+            return write()
 
     # --- the end
 
@@ -221,20 +295,8 @@ class TurnStore:
 
         Returns: (True, the turn as ended), or (False, the turn as it stands), when somebody else was first.
         """
-        writes = [
-            {"Update": self._end_write(turn, ending)},
-            {
-                "Update": call(
-                    self._sessions,
-                    key={"SessionId": turn.session_id},
-                    values={"turn": {turn.number}},
-                    UpdateExpression="DELETE OpenTurns :turn",
-                    ConditionExpression="attribute_exists(SessionId)",
-                )
-            },
-        ]
         try:
-            self._transact(writes)
+            self._transact([{"Update": self._end_write(turn, ending)}, self._close(turn.job_id)])
         except ClientError as error:
             code, found = cancellations(error)[0]
             if code == CONDITION_FAILED and found:
@@ -242,6 +304,16 @@ class TurnStore:
                 return found.get("EndedBy") == ending.by, turn_of(found)
             raise SessionContended("the end met another write on its session") from error
         return True, _as_ended(turn, ending)
+
+    def _close(self, job_id: JobId) -> dict[str, Any]:
+        written = call(
+            self._sessions,
+            key={"SessionId": job_id.session_id},
+            values={"turn": {job_id.turn}},
+            UpdateExpression="DELETE OpenTurns :turn",
+            ConditionExpression="attribute_exists(SessionId)",
+        )
+        return {"Update": written}
 
     def _end_write(self, turn: Turn, ending: Ending) -> dict[str, Any]:
         fields = {
@@ -255,6 +327,8 @@ class TurnStore:
             "FinishReason": ending.finish_reason,
             "Usage": ending.usage.as_dict() if ending.usage else None,
             "Error": dict(ending.error) if ending.error else None,
+            "DlqPending": ending.dlq_pending or None,
+            "WakeAt": ending.at + BURY_LOOK_MS if ending.dlq_pending else None,
         }
         given = {name: value for name, value in fields.items() if value is not None}
         values = {f"new{name}": value for name, value in given.items()} | {
@@ -262,7 +336,11 @@ class TurnStore:
             "running": Status.RUNNING.value,
         }
         values |= {"claim": ending.by} if ending.holder else {"queued": Status.QUEUED.value}
-        update = "SET " + ", ".join(f"{name} = :new{name}" for name in given) + " REMOVE OpenShard, WakeAt, LeaseEnd"
+        update = "SET " + ", ".join(f"{name} = :new{name}" for name in given) + " REMOVE LeaseEnd"
+        if not ending.dlq_pending:  # else it stays in the index of open work, until the dead-letter queue has it
+            update += ", OpenShard, WakeAt"
+        if ending.error is None:
+            update += ", Error"  # what an earlier attempt failed of
         return call(
             self._table,
             key=turn_key(turn.job_id),
@@ -285,9 +363,25 @@ class TurnStore:
         condition = "Status = :queued AND WakeAt > :now"
         self._update(job_id, "SET WakeAt = :now", condition, {"queued": Status.QUEUED.value, "now": now}, complete=False)
 
-    def request_cancel(self, turn: Turn) -> None:
-        """Leave word that the turn is to be cancelled, for the attempt that holds it or the next claimer."""
-        self._update(turn.job_id, "SET CancelRequested = :yes", "Status IN (:queued, :running)", {"yes": True, **OPEN_STATES})
+    def request_cancel(self, job_id: JobId) -> Turn | None:
+        """Leave word that the turn is to be cancelled, for the attempt that holds it or the next claimer.
+
+        Returns: the turn as it stands; no word is left when it has ended.
+        """
+        values = {"yes": True, **OPEN_STATES}
+        return self._update(job_id, "SET CancelRequested = :yes", "Status IN (:queued, :running)", values)[1]
+
+    def buried(self, job_id: JobId) -> None:
+        """Take note that the dead-letter queue has the turn's message. Harmless when it is noted already."""
+        self._update(job_id, "REMOVE DlqPending, OpenShard, WakeAt", "attribute_exists(DlqPending)", {}, complete=False)
+
+    def close_gap(self, job_id: JobId) -> None:
+        """Take a turn that has no item out of its session's open turns: it would block the session for ever."""
+        gone = call(self._table, key=turn_key(job_id), ConditionExpression="attribute_not_exists(SessionId)")
+        try:
+            self._transact([{"ConditionCheck": gone}, self._close(job_id)])
+        except ClientError as error:
+            cancellations(error)  # there is an item after all, or the session has gone too: nothing is blocked
 
     def open_work(self, shard: int, *, now: int, limit: int) -> list[tuple[JobId, int]]:
         """Read a shard of the index of open work: (job, wake_at) whose time has come. A hint, perhaps stale."""
@@ -304,6 +398,14 @@ class TurnStore:
         return [(JobId(i["SessionId"], i["Turn"]), i["WakeAt"]) for i in items]
 
 
+def _obstacle(reasons: list[tuple[str, dict[str, Any] | None]], record: IdempotencyRecord | None) -> Raced | Known:
+    """Say what a submit met: the session's write comes first, the record's second."""
+    if record and reasons[1][0] == CONDITION_FAILED and reasons[1][1]:
+        return Known(record_of(reasons[1][1]))
+    code, found = reasons[0]
+    return Raced(session_of(found) if code == CONDITION_FAILED and found else None)
+
+
 def _as_ended(turn: Turn, ending: Ending) -> Turn:
     return replace(
         turn,
@@ -316,6 +418,7 @@ def _as_ended(turn: Turn, ending: Ending) -> Turn:
         finish_reason=ending.finish_reason,
         usage=ending.usage,
         error=ending.error,
+        dlq_pending=ending.dlq_pending,
         wake_at=None,
         lease_end=0,
     )

@@ -12,6 +12,7 @@ import boto3
 import pytest
 from redis import Redis
 
+from chatapp.errors import NotFound
 from chatapp.flows.turn import HideUntil
 from chatapp.model import JobId, Status, new_session_id
 from chatapp.payloads import TERMINAL
@@ -123,16 +124,12 @@ def test_a_turn_that_is_not_due_hides_its_message(services, submit, due_in_a_min
 @pytest.mark.parametrize(
     ("directive", "code"),
     [
-        ("[[status=500]]", "provider_unavailable"),
-        ("[[status=429 retry_after=2]]", "provider_rate_limited"),
         ("[[status=401]]", "provider_misconfigured"),
         ("[[status=400]]", "model_request_invalid"),
-        ("[[cut=3]]", "provider_unavailable"),
-        ("[[garbage]]", "provider_unavailable"),
     ],
 )
-def test_a_provider_that_fails_ends_the_turn_as_failed(services, submit, directive, code):
-    """With our own code, an `error` event, and the next turn woken. A cut stream is a failure, not an answer."""
+def test_what_another_attempt_would_not_help_ends_the_turn_at_the_first(services, submit, directive, code):
+    """With our own code, an `error` event, and the next turn woken."""
     job_id = submit(f"please {directive}").job_id
     services.answer(job_id)
     turn = services.turns.get(job_id)
@@ -208,7 +205,7 @@ def test_a_second_message_leaves_a_running_attempt_alone_even_if_a_cancel_was_as
     job_id = submit().job_id
     now = services.clock.now()
     _, running = services.turns.claim(job_id, claim_id="alive", now=now, lease_end=now + 20_000)
-    services.turns.request_cancel(running)
+    services.turns.request_cancel(running.job_id)
     assert services.answer(job_id) is None
     assert services.turns.get(job_id).status is Status.RUNNING
 
@@ -276,9 +273,10 @@ def test_deleting_again_is_the_same(services, submit, user):
     assert first.deleted_at == second.deleted_at
 
 
-def test_a_message_of_an_unknown_turn_is_dropped(services):
-    """It says nothing to anybody."""
-    assert services.answer(JobId(new_session_id(), 1)) is None
+def test_an_unknown_turn_is_reported(services):
+    """Its message is poison: the caller puts it away."""
+    with pytest.raises(NotFound):
+        services.answer(JobId(new_session_id(), 1))
 
 
 def test_a_deleted_session_has_no_open_turn(services, submit, user):
@@ -321,8 +319,8 @@ def test_a_log_that_is_lost_in_mid_answer_begins_anew_with_the_text_so_far(servi
 
 def test_a_turn_that_outlasts_its_lease_is_renewed(settings, submit):
     """The heartbeat keeps it: one attempt, whatever the length."""
-    services = build(settings.model_copy(update={"lease_seconds": 1.0}))
-    heartbeat = Heartbeat("test", 0.3, services.leases.renew_all)
+    services = build(settings.model_copy(update={"lease_seconds": 1.0, "lease_renew_seconds": 0.3}))
+    heartbeat = Heartbeat("test", 0.1, services.leases.beat)
     heartbeat.start()
     job_id = submit("long [[tokens=100]] [[delay=0.02]]").job_id
     services.answer(job_id)
@@ -347,8 +345,8 @@ def test_an_attempt_whose_lease_has_run_out_stops_by_its_own_clock(settings, sub
 
 def test_a_running_turn_of_a_deleted_session_is_cancelled_with_what_it_said(settings, submit, user):
     """The word is left on the turn, and found at the next renewal: the provider's stream is closed."""
-    services = build(settings)
-    heartbeat = Heartbeat("test", 0.1, services.leases.renew_all)
+    services = build(settings.model_copy(update={"lease_renew_seconds": 0.2}))
+    heartbeat = Heartbeat("test", 0.1, services.leases.beat)
     heartbeat.start()
     job_id = submit("long [[tokens=400]] [[delay=0.02]]").job_id
     with ThreadPoolExecutor(1) as pool:

@@ -30,6 +30,7 @@ def relay(services):
             turns=services.turns,
             sessions=services.sessions,
             endings=services.endings,
+            cancel=services.cancel,
             wakeups=services.wakeups,
             locks=Lock(),
             clock=Later(ahead),
@@ -86,7 +87,7 @@ def test_a_lapsed_lease_is_found_at_the_next_pass(relay, submit, services):
 def test_a_cancel_that_nobody_carried_out_is_carried_out(relay, submit, services):
     """The relay ends the turn itself."""
     job_id = submit().job_id
-    services.turns.request_cancel(services.turns.get(job_id))
+    services.turns.request_cancel(job_id)
     relay(21_000).look()
     assert services.turns.get(job_id).status is Status.CANCELLED
 

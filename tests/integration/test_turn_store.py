@@ -82,7 +82,7 @@ def test_an_ended_turn_never_changes(services, submit, claim):
     other = Ending(status=Status.CANCELLED, end_id=EventId(2, 0), at=1, by="other", holder=False)
     assert services.turns.end(turn, other)[0] is False
     assert claim(job_id, "c9")[0] is False
-    services.turns.request_cancel(turn)
+    services.turns.request_cancel(turn.job_id)
     assert services.turns.get(job_id) == stored
 
 
@@ -120,7 +120,7 @@ def test_an_end_by_another_fences_the_old_worker(services, submit, claim):
 def test_a_turn_asked_to_be_cancelled_is_not_claimed(services, submit, claim):
     """The claimer finds the word and ends the turn instead."""
     job_id = submit().job_id
-    services.turns.request_cancel(services.turns.get(job_id))
+    services.turns.request_cancel(job_id)
     won, turn = claim(job_id)
     assert not won
     assert turn.cancel_requested

@@ -1,0 +1,88 @@
+"""Why a worker stops receiving: it is told to stop, DynamoDB is away, an operator has paused its queue."""
+
+import logging
+import threading
+from collections.abc import Callable
+from time import monotonic, sleep
+
+from chatapp.flows.lease import Leases
+from chatapp.stores.pauses import Pauses
+from tasks.gate import Gate
+
+log = logging.getLogger(__name__)
+
+SHUTDOWN = "shutdown"
+STORE_AWAY = "store away"
+PAUSED = "paused"
+
+PROBE_SECONDS = (0.5, 5.0)
+"""First and longest pause between two looks whether DynamoDB is back."""
+
+HAND_BACK_SECONDS = 0.5
+
+
+class Shutdown:
+    """What SIGTERM does: nothing more is received, turns may finish for a while, then what still runs goes back to the queue."""
+
+    def __init__(self, leases: Leases, gate: Gate, *, grace_seconds: float) -> None:
+        self._leases = leases
+        self._gate = gate
+        self._grace_seconds = grace_seconds
+
+    def begin(self) -> None:
+        """Begin to stop. Celery waits for the tasks that run, so the process ends when the last one has."""
+        self._gate.close(SHUTDOWN)
+        threading.Thread(target=self._run, name="shutdown", daemon=True).start()
+
+    def _run(self) -> None:
+        until = monotonic() + self._grace_seconds
+        while (left := until - monotonic()) > 0:
+            sleep(min(left, HAND_BACK_SECONDS))
+        while True:  # again and again: a turn may have been claimed a moment ago
+            if count := self._leases.hand_back():
+                log.warning("the grace time is over: %d turns go back to the queue", count)
+            sleep(HAND_BACK_SECONDS)
+
+
+class StoreWatch:
+    """Closes the gate while DynamoDB is away: without it a message can only be received in vain."""
+
+    def __init__(self, answers: Callable[[], bool], gate: Gate) -> None:
+        self._answers = answers
+        self._gate = gate
+
+    def away(self) -> None:
+        """Take note that DynamoDB did not answer, and receive nothing until it does."""
+        if STORE_AWAY in self._gate.reasons:
+            return
+        self._gate.close(STORE_AWAY)
+        log.warning("DynamoDB is away: nothing is received until it is back")
+        threading.Thread(target=self._run, name="store-watch", daemon=True).start()
+
+    def _run(self) -> None:
+        pause, longest = PROBE_SECONDS
+        sleep(pause)
+        while not self._answers():
+            pause = min(pause * 2, longest)
+            sleep(pause)
+        log.warning("DynamoDB is back")
+        self._gate.open(STORE_AWAY)
+
+
+class PauseWatch:
+    """Closes the gate while an operator has paused the queue."""
+
+    def __init__(self, pauses: Pauses, gate: Gate, queue: str) -> None:
+        self._pauses = pauses
+        self._gate = gate
+        self._queue = queue
+
+    def look(self) -> None:
+        """Look once. Raises: StoreUnavailable, and then all stays as it is."""
+        paused, closed = self._pauses.paused(self._queue) is not None, PAUSED in self._gate.reasons
+        if paused and not closed:
+            self._gate.close(PAUSED)
+            log.warning("queue %s is paused: nothing is received until it is resumed", self._queue)
+        elif closed and not paused:
+            self._gate.open(PAUSED)
+            log.warning("queue %s is resumed", self._queue)
