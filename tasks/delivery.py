@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EXTEND_SECONDS = VISIBILITY_SECONDS / 3
 MAX_HIDE_SECONDS = 43_200
 """SQS hides a message for twelve hours at most."""
 MAX_DELAY_SECONDS = 900
@@ -63,12 +62,14 @@ class _Held:
 class Deliveries:
     """The deliveries in flight in this process.
 
-    `longest`: seconds after which a message is left to appear again, whatever its task still does.
+    `longest`: seconds after which a message is left to appear again, whatever its task still does. `every`: seconds between
+    two extensions.
     """
 
-    def __init__(self, sqs: "SQSClient", *, longest: float) -> None:
+    def __init__(self, sqs: "SQSClient", *, longest: float, every: float = VISIBILITY_SECONDS / 3) -> None:
         self._sqs = sqs
         self._longest = longest
+        self._every = every
         self._held: dict[str, _Held] = {}
         self._extending = threading.Lock()
 
@@ -76,11 +77,11 @@ class Deliveries:
     def holding(self, delivery: Delivery) -> Iterator[None]:
         """Keep a message hidden until the block is left. After that nothing is extended any more, not even by a late request."""
         now = monotonic()
-        self._held[delivery.receipt] = _Held(delivery, now + EXTEND_SECONDS, now + self._longest)
+        self._held[delivery.receipt] = _Held(delivery, now + self._every, now + self._longest)
         try:
             yield
         finally:
-            if now + EXTEND_SECONDS > monotonic():  # it was never extended, so there is nothing to wait for
+            if now + self._every > monotonic():  # it was never extended, so there is nothing to wait for
                 del self._held[delivery.receipt]
             else:
                 with self._extending:  # or a request on its way would overwrite what is done to the message next
@@ -104,7 +105,7 @@ class Deliveries:
             for n, held in enumerate(batch)
         ]
         for held in batch:
-            held.extend_at = now + EXTEND_SECONDS
+            held.extend_at = now + self._every
         try:
             self._sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)
         except (ClientError, BotoCoreError) as error:

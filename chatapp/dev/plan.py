@@ -25,7 +25,7 @@ AS_ROOT = (
 )
 """What Celery says at every start when it runs as root: true in production, noise in a container on a laptop."""
 
-QUICK_LEASE = {"LEASE_SECONDS": "8", "LEASE_RENEW_SECONDS": "2.5"}
+QUICK_LEASE = {"LEASE_SECONDS": "8", "LEASE_RENEW_SECONDS": "2.5", "SHUTDOWN_GRACE_SECONDS": "0.5"}
 """Who kills a worker to see what happens should not have to wait for the 20 s that a fleet wants."""
 
 CHOSEN_HERE = ("api_bind", "ws_bind", "public_ws_url", "redis_url", "aws_endpoint_url", "sqs_queue_url_prefix")
