@@ -10,6 +10,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from chatapp import failpoints
 from chatapp.clock import AnchoredClock
 from chatapp.flows.cancelling import Cancelling
 from chatapp.flows.chat import Chat
@@ -358,4 +359,5 @@ class Services:
 
 def build(settings: Settings) -> Services:
     """Make the services of a process."""
+    failpoints.configure(settings.fail_points)
     return Services(settings)

@@ -124,7 +124,9 @@ class Settings(BaseSettings):
     on_breaker_open: Literal["fail", "wait"] = Field(
         "fail", description="a fresh turn while the breaker is open: fail at once, or wait until the provider may be tried"
     )
-    fail_points: str | None = Field(None, description="faults that tests stage inside a worker; refused in production")
+    fail_points: str | None = Field(
+        None, description="folder in which tests arm faults inside a process (chatapp/failpoints.py); refused in production"
+    )
     relay_seconds: Seconds = Field(3, description="time between two looks of the relay")
     relay_first_look_seconds: Seconds = Field(20, description="how long a new turn is left to its own message")
     session_hours: float = Field(24, gt=0, description="life of a session after its last use")
