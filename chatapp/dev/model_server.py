@@ -1,7 +1,7 @@
 """The scripted model server: an OpenAI-compatible API that costs nothing and fails when it is told to.
 
-`python -m chatapp.dev.model_server --port 8002` serves `/v1/chat/completions` (streamed and not), `/v1/models`, `/stats` and
-`/health` on 127.0.0.1. Messages may hold the directives of `chatapp.dev.script`.
+`python -m chatapp.dev.model_server --port 8002` serves `/v1/chat/completions` (streamed and not), `/v1/models`, `/stats`,
+`/calls` and `/health` on 127.0.0.1. Messages may hold the directives of `chatapp.dev.script`.
 """
 
 import argparse
@@ -13,10 +13,11 @@ from contextlib import suppress
 
 from chatapp.dev.completion import GARBAGE, BadRequest, Completion, prepare
 from chatapp.dev.model_http import Exchange, error_body, serve
-from chatapp.dev.model_stats import Stats
+from chatapp.dev.model_stats import Call, Stats
 
 MODELS = ("scripted", "scripted-large")
 DEFAULT_DELAY = 0.02
+KEPT_CHARS = 100
 CHUNKS_PER_WRITE = 64
 """Without a delay this many go out at once, or the system calls would cost more than the stream."""
 
@@ -40,6 +41,8 @@ class ModelServer:
                 await exchange.send_json(200, {"object": "list", "data": models})
             case "GET", "/stats":
                 await exchange.send_json(200, self.stats.as_json())
+            case "GET", "/calls":
+                await exchange.send_json(200, self.stats.calls_as_json())
             case "GET", "/health":
                 await exchange.send_json(200, {"status": "ok"})
             case method, path:
@@ -48,18 +51,22 @@ class ModelServer:
     async def _counted(self, exchange: Exchange) -> None:
         self.stats.requests += 1
         self.stats.in_flight += 1
+        self.stats.calls.append(call := Call())
         try:
-            if await self._complete(exchange):
+            if await self._complete(exchange, call):
                 self.stats.completed += 1
+                call.outcome = "completed"
             else:
                 self.stats.failed += 1
+                call.outcome = "failed"
         except (asyncio.CancelledError, ConnectionError):
             self.stats.aborted_streams += 1
+            call.outcome = "aborted"
             raise
         finally:
             self.stats.in_flight -= 1
 
-    async def _complete(self, exchange: Exchange) -> bool:
+    async def _complete(self, exchange: Exchange, call: Call) -> bool:
         try:
             body = json.loads(exchange.request.body)
             completion = prepare(body)
@@ -68,10 +75,11 @@ class ModelServer:
             await exchange.send_json(400, error_body(message))
             return False
         self.stats.last.append(body)
+        call.said = completion.conversation[-1][:KEPT_CHARS]
         if (status := self._failure(completion)) is not None:
             await _fail(exchange, status, completion.script.retry_after)
             return False
-        return await (self._stream(exchange, completion) if completion.stream else self._whole(exchange, completion))
+        return await (self._stream(exchange, completion, call) if completion.stream else self._whole(exchange, completion))
 
     def _failure(self, completion: Completion) -> int | None:
         script = completion.script
@@ -97,7 +105,7 @@ class ModelServer:
         await exchange.send_json(200, completion.whole())
         return True
 
-    async def _stream(self, exchange: Exchange, completion: Completion) -> bool:
+    async def _stream(self, exchange: Exchange, completion: Completion, call: Call) -> bool:
         script = completion.script
         if script.hang == 0:
             await _silence()
@@ -106,7 +114,7 @@ class ModelServer:
         await exchange.write(completion.chunk({"role": "assistant", "content": ""}))
         stops = [n for n in (script.cut, script.hang, script.garbage) if n is not None]
         chunks = completion.chunks()[: min(stops) if stops else None]
-        await self._pace(exchange, chunks, self._gap(completion))
+        await self._pace(exchange, chunks, self._gap(completion), call)
         if not stops:
             await exchange.write(completion.end())
         elif script.hang == min(stops):
@@ -119,7 +127,7 @@ class ModelServer:
         await exchange.end_stream()
         return not stops
 
-    async def _pace(self, exchange: Exchange, chunks: list[bytes], gap: float) -> None:
+    async def _pace(self, exchange: Exchange, chunks: list[bytes], gap: float, call: Call) -> None:
         clock = asyncio.get_running_loop().time
         start, sent = clock(), 0
         while sent < len(chunks):
@@ -130,6 +138,7 @@ class ModelServer:
                 await exchange.write(b"".join(batch))
                 sent += len(batch)
                 self.stats.chunks_written += len(batch)
+                call.wrote(len(batch))
             await asyncio.sleep(0 if gap == 0 else max(0.0, start + sent * gap - clock()))
 
     def _first(self, completion: Completion) -> float:

@@ -208,3 +208,11 @@ async def _all_streams(base: str, number: int) -> list[int]:
         return received.count(b'"delta":{"content":"') if received.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n") else -1
 
     return await asyncio.gather(*(one() for _ in range(number)))
+
+
+def test_every_call_is_told_by_what_was_said(http: httpx2.Client, sdk: Any) -> None:
+    """`/calls`: when, how many chunks, and how it ended."""
+    list(sdk.chat.completions.create(**ask("who am I, 4711 [[echo=one two three]]", stream=True)))
+    (call,) = [c for c in http.get("/calls").json() if c["said"].startswith("who am I, 4711")]
+    assert (call["chunks"], call["outcome"]) == (3, "completed")
+    assert call["began_at"] <= call["last_chunk_at"] <= time.time()
