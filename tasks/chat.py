@@ -2,6 +2,7 @@
 
 import logging
 
+from chatapp import failpoints
 from chatapp.errors import NotFound, Refused
 from chatapp.flows.turn import HideUntil
 from chatapp.model import JobId, Status
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 @app.task(name=CHAT_TASK, base=WakeUp)
 def answer(job_id: str, *, returned: bool) -> HideUntil | None:
     """Look at the turn `job_id`, and answer it if it is its turn. `returned`: the message was in the dead-letter queue."""
+    failpoints.hit("worker.received")
     job = JobId.parse(job_id)
     if job is None:
         raise Poison("wrong_job_id", "job_id is not a job's id")

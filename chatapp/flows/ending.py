@@ -5,6 +5,7 @@ import random
 import secrets
 from typing import Any
 
+from chatapp import failpoints
 from chatapp.errors import ChatappError, QueueUnavailable, StoreUnavailable, TurnError, Unavailable
 from chatapp.flows.waking import Waking
 from chatapp.model import Ending, EventId, JobId, Status, Turn
@@ -42,8 +43,11 @@ class Endings:
         if ended is None:
             turn_log.abandon()
             return None
+        failpoints.hit("turn.stored")
         turn_log.finish(ended)
+        failpoints.hit("turn.published")
         self._follow_up(ended)
+        failpoints.hit("turn.woken")
         return ended
 
     def by_other(

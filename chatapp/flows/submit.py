@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
+from chatapp import failpoints
 from chatapp.errors import (
     IdempotencyMismatch,
     NotFound,
@@ -121,9 +122,11 @@ class Submit:
             with self._door(submission.session_id):
                 accepted = self._write(submission, self._sessions.get(submission.session_id), give_up)
         if not accepted.replayed:
+            failpoints.hit("api.stored")
             if submission.on_busy == "interrupt" and accepted.position:
                 self._interrupt(accepted.job_id)
             self._wake(accepted.job_id, submission)
+            failpoints.hit("api.sent")
         return accepted
 
     @contextmanager

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
+from chatapp import failpoints
 from chatapp.errors import (
     BreakerOpen,
     CancelRequested,
@@ -170,6 +171,7 @@ class Answer:
     def _attempt(self, turn: Turn, session: Session, history: tuple[Message, ...], lease: Lease) -> HideUntil | None:
         turn_log = self._events.open(turn)
         try:
+            failpoints.hit("turn.claimed")
             self._refuse(turn, session)
             self._run(turn, session, history, lease, turn_log)
         except StaleAttempt as stale:
@@ -215,6 +217,7 @@ class Answer:
         with closing(flow.run(Asked(turn, session, history, self._llm))) as pieces:
             for piece in lease.during(pieces):
                 self._check(lease, turn_log)
+                failpoints.hit("turn.token")
                 if isinstance(piece, TextDelta):
                     size += len(piece.text.encode())
                     if size > MAX_ANSWER_BYTES:
@@ -243,6 +246,7 @@ class Answer:
             turn_log.reseed()
 
     def _complete(self, turn: Turn, turn_log: TurnLog, finish: Finish, history: tuple[Message, ...], lease: Lease) -> None:
+        failpoints.hit("turn.streamed")
         text = turn_log.text
         usage = finish.usage or _estimate(history, turn, text)
         answer = {"answer": text, "answer_model": finish.model, "finish_reason": finish.reason.value, "usage": usage}
