@@ -361,3 +361,21 @@ def test_a_running_turn_of_a_deleted_session_is_cancelled_with_what_it_said(sett
     assert turn.answer
     assert events(services, job_id)[-1]["text"] == turn.answer
     assert turn.usage.estimated
+
+
+@pytest.mark.parametrize("drift", [-60_000, 60_000])
+def test_a_machine_whose_clock_is_a_minute_off_steals_no_lease(settings, submit, drift):
+    """Its time is DynamoDB's from the first answer on: a live lease is left alone, a lapsed one is taken."""
+    services, drifting = build(settings), build(settings)
+    drifting.clock.machine = lambda: services.clock.machine() + drift
+    job_id = submit().job_id
+    now = services.clock.now()
+    services.turns.claim(job_id, claim_id="alive", now=now, lease_end=now + 3_000)
+    assert drifting.answer(job_id) is None
+    assert services.turns.get(job_id).claim_id == "alive"
+    other = submit("[[echo=mine]]").job_id
+    services.turns.claim(other, claim_id="dead", now=now, lease_end=now - 3_000)
+    drifting.answer(other)
+    turn = services.turns.get(other)
+    assert turn.answer == "mine"
+    assert abs(turn.ended_at - services.clock.now()) < 5_000
