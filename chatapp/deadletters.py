@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 HOLD_SECONDS = 120
 """How long what is being looked at is hidden from others, if whoever looks dies; else it is given back at once."""
 
-WAIT_SECONDS = 1
-"""A long poll, be it short, asks all of SQS's servers: what it does not find is not there."""
-
 MAX_DETAIL = 300
 
 _DLQS = {q.name: q.dlq for q in QUEUES}
@@ -63,12 +60,14 @@ class DeadLetter:
 class DeadLetterQueue:
     """Implements the `DeadLetters` port, and what an operator does with what is there.
 
-    `url_of` says the URL of a queue by its name. Each method raises QueueUnavailable, in bounded time.
+    `url_of` says the URL of a queue by its name; `wait` is the long poll's, in seconds. Each method raises QueueUnavailable,
+    in bounded time.
     """
 
-    def __init__(self, sqs: "SQSClient", compose: Composer, *, url_of: Callable[[str], str], clock: Clock) -> None:
+    def __init__(self, sqs: "SQSClient", compose: Composer, *, url_of: Callable[[str], str], clock: Clock, wait: int) -> None:
         self._sqs = sqs
         self._compose = compose
+        self._wait = wait
         self._url_of = url_of
         self._clock = clock
 
@@ -108,7 +107,7 @@ class DeadLetterQueue:
 
     def hold(self, queue: str, *, limit: int | None = None) -> "Hold":
         """Take up to `limit` messages out of a queue's dead-letter queue, to look at them and perhaps do something."""
-        return Hold(self._sqs, url=self._url_of(_DLQS[queue]), back_url=self._url_of(queue), limit=limit)
+        return Hold(self._sqs, url=self._url_of(_DLQS[queue]), back_url=self._url_of(queue), limit=limit, wait=self._wait)
 
     def _attributes(
         self, queue: str, kind: Kind, *, reason: str, detail: str, job: JobId | str | None, attempt: int | None
@@ -129,11 +128,12 @@ class DeadLetterQueue:
 class Hold:
     """Some messages of a dead-letter queue, hidden from others while this is entered; what is left goes back at the end."""
 
-    def __init__(self, sqs: "SQSClient", *, url: str, back_url: str, limit: int | None) -> None:
+    def __init__(self, sqs: "SQSClient", *, url: str, back_url: str, limit: int | None, wait: int) -> None:
         self._sqs = sqs
         self._url = url
         self._back_url = back_url
         self._limit = limit
+        self._wait = wait
         self._receipts: dict[str, str] = {}
         self._seen: set[str] = set()
         self._began_before: float = math.inf
@@ -151,6 +151,11 @@ class Hold:
             ]
             with sqs_errors():
                 self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+
+    @property
+    def seen(self) -> int:
+        """How many messages were received so far."""
+        return len(self._seen)
 
     def __iter__(self) -> Iterator[DeadLetter]:
         """Receive the messages, a few at a time, each once.
@@ -173,7 +178,7 @@ class Hold:
                 QueueUrl=self._url,
                 MaxNumberOfMessages=number,
                 VisibilityTimeout=HOLD_SECONDS,
-                WaitTimeSeconds=WAIT_SECONDS,
+                WaitTimeSeconds=self._wait,
                 MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
                 MessageAttributeNames=["All"],
             )

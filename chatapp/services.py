@@ -218,7 +218,9 @@ class Services:
         """The dead-letter queues."""
         from chatapp.deadletters import DeadLetterQueue
 
-        return DeadLetterQueue(self.sqs, self.composer, url_of=self.settings.queue_url, clock=self.clock)
+        # A long poll, be it short, asks all of SQS's servers: what it does not find is not there. An emulator has only one.
+        wait = 0 if self.settings.aws_endpoint else 1
+        return DeadLetterQueue(self.sqs, self.composer, url_of=self.settings.queue_url, clock=self.clock, wait=wait)
 
     @made_once
     def llm(self) -> LLM:

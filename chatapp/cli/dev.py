@@ -7,7 +7,7 @@ import click
 
 from chatapp.dev.console import Console
 from chatapp.dev.main import Options, run
-from chatapp.dev.state import StateInUseError
+from chatapp.dev.state import FOLDER, READY, StateInUseError
 from chatapp.dev.twin import NoRedisServerError
 from config.settings import load
 
@@ -18,13 +18,13 @@ PORT = click.IntRange(0, 65_535)
 @click.option(
     "--ready-file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write where everything is to this file (JSON), once healthy.",
+    help="Write where everything is to this file (JSON), once healthy. [default: ready.json in the state folder]",
 )
 @click.option("--fresh", is_flag=True, help="Forget the state of earlier runs.")
 @click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    default=".chatapp",
+    default=FOLDER,
     show_default=True,
     help="Where state is kept.",
 )
@@ -57,7 +57,7 @@ def dev(
         raise click.ClickException("CHATAPP_ENV is `production`: this command is for development.")
     options = Options(
         state_dir=state_dir.resolve(),
-        ready_file=ready_file.resolve() if ready_file else None,
+        ready_file=(ready_file or state_dir / READY).resolve(),
         fresh=fresh,
         model_delay=model_delay,
         api=api,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 AWS, REDIS, PORTS = "aws", "redis", "ports.json"
+FOLDER, READY = ".chatapp", "ready.json"
 
 
 class StateInUseError(Exception):
