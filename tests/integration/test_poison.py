@@ -4,7 +4,7 @@ import boto3
 import pytest
 
 from chatapp.model import JobId, Status, new_session_id
-from tests.integration.workers import env_of, started, until
+from tests.integration.workers import env_of, messages_in, started, until
 from tests.wakeups import b64, poison, wake_up
 
 NAMES_ITS_JOB = {"task unknown", "kwargs a list", "pickle", "another schema version", "callbacks", "body not base64"}
@@ -47,13 +47,7 @@ def dead(sqs, settings):
 @pytest.fixture
 def left(sqs, settings):
     """How many messages are in the queue, seen and unseen."""
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-
-    def count():
-        attributes = sqs.get_queue_attributes(QueueUrl=settings.queue_url("chat"), AttributeNames=names)["Attributes"]
-        return sum(int(attributes[name]) for name in names)
-
-    return count
+    return lambda: sum(messages_in(sqs, settings.queue_url("chat")))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from chatapp.dev import twin
 from chatapp.dev.alone import stop
@@ -54,6 +55,13 @@ def until(condition: Callable[[], object], seconds: float, otherwise: str) -> fl
         assert time.monotonic() - began < seconds, f"after {seconds} s: {otherwise}"
         time.sleep(0.02)
     return time.monotonic() - began
+
+
+def messages_in(sqs: Any, url: str) -> tuple[int, int]:
+    """How many messages are in a queue: (to be seen, hidden)."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    return int(found[names[0]]), int(found[names[1]])
 
 
 def env_of(settings: Settings, *, sqs: str | None = None) -> dict[str, str]:
