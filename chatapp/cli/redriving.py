@@ -7,6 +7,7 @@ from typing import Any
 from chatapp.cli.operating import age
 from chatapp.deadletters import DeadLetter, Hold
 from chatapp.errors import Refused, SessionContended
+from chatapp.flows.retrying import record_key
 from chatapp.model import JobId, Status, Turn, timestamp
 from chatapp.services import Services
 
@@ -67,7 +68,7 @@ def standing(job_id: JobId | None, services: Services) -> tuple[Turn | None, str
     turn = services.turns.get(job_id)
     if turn is None:
         return None, GONE
-    if turn.status is Status.FAILED and services.turns.record(f"retry#{job_id}"):
+    if turn.status is Status.FAILED and services.turns.record(record_key(job_id)):
         return turn, RETRIED
     return turn, turn.status.value
 

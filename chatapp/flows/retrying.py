@@ -4,7 +4,12 @@ from dataclasses import replace
 
 from chatapp.errors import NotEnded
 from chatapp.flows.submit import Accepted, Idempotency, Submission, Submit
-from chatapp.model import Turn
+from chatapp.model import JobId, Turn
+
+
+def record_key(job_id: JobId) -> str:
+    """Name the record that tells what an ended turn was retried as."""
+    return f"retry#{job_id}"
 
 
 class Retrying:
@@ -22,7 +27,7 @@ class Retrying:
         if not turn.status.ended:
             raise NotEnded("Only a job that has ended can be tried again")
         # The ended turn never changes: that it was retried is told by the record of an idempotency key of its own.
-        once = Idempotency(key=f"retry#{turn.job_id}", fingerprint=str(turn.job_id), life_ms=turn.expires_at - turn.created_at)
+        once = Idempotency(key=record_key(turn.job_id), fingerprint=str(turn.job_id), life_ms=turn.expires_at - turn.created_at)
         submission = Submission(
             user_id=turn.user_id,
             input=turn.input,
