@@ -6,6 +6,7 @@ import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from chatapp.auth import Tokens
     from chatapp.deadletters import DeadLetterQueue
+    from chatapp.live.breaker import Breakers
     from chatapp.live.channel import Channel
     from chatapp.live.ratelimit import RateLimiter
     from chatapp.live.signals import Signals
@@ -224,15 +226,37 @@ class Services:
 
     @made_once
     def llm(self) -> LLM:
-        """The model. The breaker and the fallbacks wrap it here."""
+        """The models: the provider and its fallbacks, each behind its breaker."""
+        from chatapp.llm.guarded import GuardedLLM, Provider
         from chatapp.llm.openai import OpenAIModel  # the SDK takes a second to import: only workers pay for it
 
-        key = self.settings.openai_api_key
-        return OpenAIModel(
-            api_key=key.get_secret_value() if key else None,
-            base_url=self.settings.openai_base_url,
-            connect_seconds=self.settings.llm_connect_seconds,
-            read_seconds=self.settings.llm_read_seconds,
+        def openai(base_url: str, key: SecretStr | None) -> OpenAIModel:
+            return OpenAIModel(
+                api_key=key.get_secret_value() if key else None,
+                base_url=base_url,
+                connect_seconds=self.settings.llm_connect_seconds,
+                read_seconds=self.settings.llm_read_seconds,
+            )
+
+        providers = [
+            Provider(openai(self.settings.openai_base_url, self.settings.openai_api_key)),
+            *(Provider(openai(f.base_url, f.api_key), f.model) for f in self.settings.llm_fallbacks),
+        ]
+        return GuardedLLM(providers, self.breakers.chain, clock=self.clock, seconds=self.settings.llm_total_seconds)
+
+    @made_once
+    def breakers(self) -> "Breakers":
+        """The circuit breakers in front of the models. Cheap: the API has them too."""
+        from chatapp.live.breaker import Breakers, Route
+        from chatapp.live.circuit import Circuits, Rules
+
+        settings = self.settings
+        rules = Rules(errors=settings.breaker_errors, window_ms=round(settings.breaker_window_seconds * 1000))
+        return Breakers(
+            Circuits(self.redis, rules, self.clock),
+            [Route(settings.openai_base_url), *(Route(f.base_url, f.model) for f in settings.llm_fallbacks)],
+            settings.models,
+            open_seconds=settings.breaker_open_seconds,
         )
 
     # --- use cases

@@ -15,6 +15,8 @@ from dotenv import dotenv_values
 from pydantic import AliasChoices, AliasGenerator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from config.fallbacks import Fallbacks
+
 DEV_JWT_SECRET = "chatapp-development-secret-do-not-use-elsewhere"  # noqa: S105  known to everybody, refused in production
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -101,6 +103,21 @@ class Settings(BaseSettings):
     llm_models: Words = Field((), description="models that a request may name, separated by commas; LLM_MODEL is always one")
     llm_connect_seconds: Seconds = Field(5, description="time to connect to the provider")
     llm_read_seconds: Seconds = Field(60, description="longest silence of the provider's stream")
+    llm_total_seconds: Seconds = Field(
+        120, description="time in which some provider must have begun to answer; those still to be asked share what is left of it"
+    )
+    llm_fallbacks: Fallbacks = Field(
+        (),
+        description="who is asked, in this order, when the provider cannot answer: a JSON list of"
+        ' `{"base_url": "https://…/v1", "model": "…", "api_key": "…"}` (`api_key` may be left out)',
+    )
+    breaker_errors: int = Field(
+        5, ge=1, description="errors of a provider within BREAKER_WINDOW_SECONDS that are borne; one more opens its breaker"
+    )
+    breaker_window_seconds: Seconds = Field(10, description="the window of BREAKER_ERRORS")
+    breaker_open_seconds: float = Field(
+        15, ge=1, le=120, description="time a breaker is open before one probe is let through; a longer Retry-After wins"
+    )
     max_output_tokens: int = Field(
         4_096, ge=1, description="limit for answers when a request names none, and the most it may name"
     )
@@ -239,8 +256,12 @@ def _unsafe_in_production(s: Settings) -> list[str]:
         problems.append("AWS_ENDPOINT_URL points at an emulator on this machine: unset it in production")
     if not s.sqs_queue_url_prefix.startswith("https://"):
         problems.append("SQS_QUEUE_URL_PREFIX must be the https address of your queues in production")
-    if not s.openai_base_url.startswith("https://") and urlsplit(s.openai_base_url).hostname in LOOPBACK:
-        problems.append("OPENAI_BASE_URL points at this machine: name the provider's https address in production")
+    addresses = {"OPENAI_BASE_URL": [s.openai_base_url], "LLM_FALLBACKS": [f.base_url for f in s.llm_fallbacks]}
+    problems += [
+        f"{variable} points at this machine: name the provider's https address in production"
+        for variable, urls in addresses.items()
+        if any(map(_plain_and_local, urls))
+    ]
     if not s.openai_api_key:
         problems.append("OPENAI_API_KEY must be set in production")
     if not s.public_ws_url.startswith("wss://"):
@@ -250,6 +271,10 @@ def _unsafe_in_production(s: Settings) -> list[str]:
     if s.log_level == "DEBUG":
         problems.append("LOG_LEVEL must not be DEBUG in production")
     return problems
+
+
+def _plain_and_local(url: str) -> bool:
+    return not url.startswith("https://") and urlsplit(url).hostname in LOOPBACK
 
 
 def variables() -> dict[str, str]:

@@ -86,6 +86,10 @@ class FakeTurns:
 
     def __init__(self) -> None:
         self.all: dict[JobId, Turn] = {}
+        self.records: set[str] = set()
+
+    def record(self, key: str) -> str | None:
+        return key if key in self.records else None
 
     def get(self, job_id: JobId) -> Turn | None:
         return self.all.get(job_id)
@@ -116,6 +120,7 @@ class FakeSubmit:
         accepted = self._keep(submission)
         if key:
             self._known[key.key] = (key.fingerprint, accepted)
+            self._turns.records.add(key.key)
         return accepted
 
     def _keep(self, submission: Submission) -> Accepted:
@@ -184,6 +189,19 @@ class FakeHealth:
         return self.parts["redis"]
 
 
+class FakeBreakers:
+    """All closed, until `open_seconds` is set."""
+
+    def __init__(self) -> None:
+        self.open_seconds: float | None = None
+
+    def wait(self, model: str) -> float | None:
+        return self.open_seconds
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        return {"llm.example.com/m": {"state": "closed"} if self.open_seconds is None else {"state": "open", "retry_after": 12}}
+
+
 @dataclass
 class FakeServices:
     """All of them."""
@@ -194,6 +212,7 @@ class FakeServices:
     events: FakeEvents = field(default_factory=FakeEvents)
     sockets: FakeSockets = field(default_factory=FakeSockets)
     health: FakeHealth = field(default_factory=FakeHealth)
+    breakers: FakeBreakers = field(default_factory=FakeBreakers)
     turns: FakeTurns = field(default_factory=FakeTurns)
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from chatapp.errors import (
     IdempotencyMismatch,
     LiveUnavailable,
     Malformed,
+    ModelUnavailable,
     NotFound,
     RateLimited,
     SessionBusy,
@@ -50,6 +51,7 @@ NOT_PAYLOAD = frozenset({"connection_id"})
         TooManyOpenTurns,
         StoreUnavailable,
         SessionContended,
+        ModelUnavailable,
     ),
 )
 def post_message() -> Response:
@@ -57,6 +59,7 @@ def post_message() -> Response:
     body = read_body(ChatRequest)
     submission = _submission(body)
     take_allowance()
+    _need_a_model(submission)
     accepted = services().submit(submission)
     following = None if body.connection_id is None else _follow(body.connection_id, accepted)
     view = AcceptedView.of(accepted, websocket=services().settings.public_ws_url, following=following)
@@ -83,6 +86,19 @@ def _submission(body: ChatRequest) -> Submission:
         traceparent=traceparent(),
         idempotency=idempotency.read_idempotency(body, route="POST /chat", besides=NOT_PAYLOAD),
     )
+
+
+def _need_a_model(submission: Submission) -> None:
+    """Refuse what would fail at once: every provider's breaker is open. What was accepted once is answered the same again.
+
+    Raises: ModelUnavailable, StoreUnavailable.
+    """
+    if services().settings.on_breaker_open == "wait":
+        return
+    wait = services().breakers.wait(submission.options.model)
+    if wait is None or (submission.idempotency and services().turns.record(submission.idempotency.key)):
+        return
+    raise ModelUnavailable(retry_after=wait)
 
 
 def _follow(connection_id: str, accepted: Accepted) -> bool:

@@ -23,10 +23,17 @@ def live() -> Response:
 @bp.get("/health/ready")
 @operation(answers={200: "application/json", 503: "application/json"}, public=True)
 def ready() -> Response:
-    """Say of each part whether it is up; 503 when one is down without which no message can be accepted."""
+    """Say of each part whether it is up; 503 when one is down without which no message can be accepted.
+
+    Beside them stand the breakers in front of the models; an open one is the provider's trouble, not this process's.
+    """
     parts = services().health.ready()
     fit = all(up for part, up in parts.items() if part in NEEDED)
-    shown = {"status": "UP" if fit else "DOWN", "parts": {part: "UP" if up else "DOWN" for part, up in parts.items()}}
+    shown = {
+        "status": "UP" if fit else "DOWN",
+        "parts": {part: "UP" if up else "DOWN" for part, up in parts.items()},
+        "breakers": services().breakers.states(),
+    }
     return Response(json.dumps(shown), 200 if fit else 503, mimetype="application/json")
 
 

@@ -15,5 +15,5 @@ def config() -> None:
         if isinstance(value, SecretStr):
             value = "(set)"
         elif isinstance(value, tuple):
-            value = ",".join(value)
+            value = ",".join(map(str, value))
         click.echo(f"{variable_of(name)}={'' if value is None else value}")

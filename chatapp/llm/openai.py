@@ -1,9 +1,10 @@
-"""Hop 6 of 8: the model is asked, behind OpenAI's chat completions API or any API compatible with it.
+"""A model behind OpenAI's chat completions API, or any API compatible with it.
 
 The official SDK makes the connection, authenticates and knows the errors; the stream's lines are read here, because a
 model object per chunk costs four times the CPU.
 """
 
+import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from time import time
@@ -28,6 +29,7 @@ MAX_LINE_BYTES = 1_048_576
 """A longer line is no stream of ours: memory stays bounded whatever a provider sends."""
 
 MAX_MODEL_CHARS = 200
+PENDING = (Pending(),)
 
 FINISH_REASONS = {
     "stop": FinishReason.STOP,
@@ -44,23 +46,30 @@ class OpenAIModel:
     def __init__(
         self, *, api_key: str | None, base_url: str, connect_seconds: float, read_seconds: float, connections: int = 1_000
     ) -> None:
+        self._connect_seconds = connect_seconds
+        self._read_seconds = read_seconds
         self._client = openai.OpenAI(
             api_key=api_key or "none",  # compatible servers on one's own machine want none
             base_url=base_url,
             max_retries=0,  # a retry is the turn's business
             http_client=httpx2.Client(
                 limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
-                timeout=httpx2.Timeout(connect=connect_seconds, read=read_seconds, write=connect_seconds, pool=connect_seconds),
             ),
         )
         # OpenAI's own models refuse the old name of the limit; most compatible servers know only that.
         self._limit_name = "max_completion_tokens" if httpx2.URL(base_url).host == "api.openai.com" else "max_tokens"
 
-    def stream(self, request: ModelRequest) -> Generator[Piece, None, None]:
-        """Yield the answer as it is made, a `Finish` last. Closing the generator closes the provider's stream."""
+    def stream(self, request: ModelRequest, seconds: float = math.inf) -> Generator[Piece, None, None]:
+        """Yield the answer as it is made, a `Finish` last. Closing the generator closes the provider's stream.
+
+        So does whatever is thrown into a thread that waits here; it passes unchanged. `seconds` bounds every wait, where it
+        is less than the adapter's own limits.
+        """
+        connect, read = min(self._connect_seconds, seconds), min(self._read_seconds, seconds)
+        timeout = httpx2.Timeout(connect=connect, read=read, write=connect, pool=connect)
         try:
             create = self._client.chat.completions.with_streaming_response.create
-            with create(**self._arguments(request)) as response:
+            with create(**self._arguments(request), timeout=timeout) as response:
                 yield from _pieces(_data(_lines(response.iter_bytes())), request.options.model)
         except openai.APIStatusError as error:
             raise _of_status(error) from error
@@ -87,7 +96,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
+        yield from lines or (b":",)  # a part of a line is a sign of life: who reads may look whether to go on
         if len(rest) > MAX_LINE_BYTES:
             raise ProviderUnavailable("The model sent a line without an end")
     if rest:
@@ -119,19 +128,18 @@ def _pieces(chunks: Iterable[dict[str, Any]], asked_model: str) -> Iterator[Piec
     reason, usage, model = None, None, asked_model
     try:
         for chunk in chunks:
-            if told := chunk.get("usage"):
-                usage = _usage(told)
-            spoke = False
-            for choice in chunk.get("choices") or ():
-                delta = choice.get("delta") or {}
-                for piece in _pieces_of(delta):
-                    spoke = True
-                    yield piece
-                if told_reason := choice.get("finish_reason"):
-                    reason = FINISH_REASONS.get(told_reason, FinishReason.STOP)
-                    model = str(chunk.get("model") or model)[:MAX_MODEL_CHARS]
-            if not spoke:
-                yield Pending()
+            try:
+                if told := chunk.get("usage"):
+                    usage = _usage(told)
+                pieces: list[Piece] = []
+                for choice in chunk.get("choices") or ():
+                    pieces += _pieces_of(choice.get("delta") or {})
+                    if told_reason := choice.get("finish_reason"):
+                        reason = FINISH_REASONS.get(told_reason, FinishReason.STOP)
+                        model = str(chunk.get("model") or model)[:MAX_MODEL_CHARS]
+            except (AttributeError, TypeError) as error:  # a number where an object or a text should be
+                raise ProviderUnavailable("The model sent something that is not a chunk") from error
+            yield from pieces or PENDING
     except httpx2.HTTPError:
         if reason is None:  # cut after it the answer is whole, and only its usage is not known
             raise
@@ -142,10 +150,13 @@ def _pieces(chunks: Iterable[dict[str, Any]], asked_model: str) -> Iterator[Piec
 
 def _pieces_of(delta: dict[str, Any]) -> Sequence[Piece]:
     text = delta.get("content")
+    if text and not isinstance(text, str):
+        raise TypeError("text that is none")
     if text and len(delta) == 1:  # nearly always
         return (TextDelta(text),)
     pieces: list[Piece] = []
-    if reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
+    reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+    if reasoning and isinstance(reasoning, str):
         pieces.append(ReasoningDelta(reasoning))
     pieces += [TextDelta(said) for said in (text, delta.get("refusal")) if said]
     for tool in delta.get("tool_calls") or ():
@@ -204,11 +215,13 @@ def _retry_after(headers: httpx2.Headers) -> float | None:
     milliseconds, seconds = headers.get("retry-after-ms"), headers.get("retry-after")
     try:
         if milliseconds:
-            return float(milliseconds) / 1000
-        if seconds:
-            return (
-                float(seconds) if seconds.replace(".", "", 1).isdigit() else parsedate_to_datetime(seconds).timestamp() - time()
-            )
-    except ValueError:
+            told = float(milliseconds) / 1000
+        elif seconds and seconds.replace(".", "", 1).isdigit():
+            told = float(seconds)
+        elif seconds:
+            told = parsedate_to_datetime(seconds).timestamp() - time()
+        else:
+            return None
+    except (ValueError, OverflowError):
         return None  # a header that says nothing we understand
-    return None
+    return max(0.0, told) if math.isfinite(told) else None

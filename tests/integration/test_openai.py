@@ -1,13 +1,17 @@
 """The OpenAI adapter against the scripted model server, over a real socket."""
 
 import json
+import threading
+import time
 import urllib.request
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from chatapp import errors
 from chatapp.llm.openai import OpenAIModel
-from chatapp.model import Finish, FinishReason, Message, ModelOptions, ModelRequest, TextDelta
+from chatapp.model import Finish, FinishReason, Message, ModelOptions, ModelRequest, Pending, TextDelta
 
 
 @pytest.fixture
@@ -93,3 +97,87 @@ def test_closing_the_answer_closes_the_providers_stream(model, model_server):
         if stats(model_server)["aborted_streams"] > before:
             return
     pytest.fail("the server did not notice that its reader is gone")
+
+
+@pytest.fixture
+def canned():
+    """A provider that sends these bytes as its stream, with these headers, to whoever asks."""
+    with ExitStack() as stack:
+
+        def serve(body, status=200, **headers):
+            class Canned(BaseHTTPRequestHandler):
+                def do_POST(self):
+                    self.rfile.read(int(self.headers["Content-Length"]))
+                    self.send_response(status)
+                    for name, value in headers.items():
+                        self.send_header(name.replace("_", "-"), value)
+                    self.end_headers()
+                    self.wfile.write(body)
+
+                def log_message(self, *_):
+                    pass
+
+            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Canned))
+            stack.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+            url = f"http://127.0.0.1:{server.server_port}/v1"
+            return OpenAIModel(api_key=None, base_url=url, connect_seconds=2, read_seconds=1)
+
+        yield serve
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        "5",
+        "[]",
+        '{"choices": 5}',
+        '{"choices": [5]}',
+        '{"choices": [{"delta": 5}]}',
+        '{"choices": [{"delta": {"content": 5}}]}',
+        '{"choices": [{"delta": {"content": ["a"]}}]}',
+        '{"choices": [{"delta": {"content": "a"}, "finish_reason": {"a": 1}}]}',
+        '{"choices": [{"delta": {"tool_calls": [5]}}]}',
+        '{"choices": [], "usage": 5}',
+    ],
+)
+def test_a_chunk_of_another_shape_is_the_providers_failure(canned, chunk):
+    """It may be tried again, and counts for the breaker: it is no fault of ours."""
+    model = canned(f"data: {chunk}\n\n".encode())
+    with pytest.raises(errors.ProviderUnavailable, match="not a chunk"):
+        list(model.stream(asked("x")))
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry_after_ms": "1500", "retry_after": "9"}, 1.5),
+        ({"retry_after": "9"}, 9),
+        ({"retry_after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0),
+        ({"retry_after": "soon"}, None),
+        ({"retry_after_ms": "nan"}, None),
+        ({"retry_after_ms": "inf"}, None),
+        ({"retry_after_ms": "-5"}, 0),
+    ],
+)
+def test_a_retry_after_is_a_number_of_seconds_or_nothing(canned, headers, seconds):
+    """Whoever waits by it must not be handed what is none."""
+    with pytest.raises(errors.ProviderUnavailable) as caught:
+        list(canned(b"{}", status=503, **headers).stream(asked("x")))
+    assert caught.value.retry_after == seconds
+
+
+def test_a_line_that_never_ends_lets_its_reader_look(canned):
+    """Its parts are signs of life; the line is given up when it is too long."""
+    stream = canned(b"data: " + b"x" * 3_000_000).stream(asked("x"))
+    assert next(stream) == Pending()
+    with pytest.raises(errors.ProviderUnavailable, match="without an end"):
+        list(stream)
+
+
+def test_a_wait_may_be_shorter_than_the_adapters_own(model):
+    """The time that is left for a fallback bounds its silence."""
+    began = time.monotonic()
+    with pytest.raises(errors.ProviderUnavailable):
+        list(model.stream(asked("[[hang]]"), 0.1))
+    assert time.monotonic() - began < 0.9

@@ -350,3 +350,31 @@ def test_a_foreign_session_is_an_unknown_one(client):
     answers = [post(client, with_(session_id=s), {"X-Request-ID": "same"}) for s in (theirs, "0" * 32)]
     assert [a.status_code for a in answers] == [404, 404]
     assert answers[0].data == answers[1].data
+
+
+def test_with_every_breaker_open_nothing_is_accepted(client, services):
+    """What would fail at once is refused before it is kept, and told when to come back; afterwards all is as before."""
+    services.breakers.open_seconds = 11.2
+    answer = post(client, with_(), {"Idempotency-Key": "k-1"})
+    assert (answer.status_code, answer.json["code"], answer.json["retryable"]) == (503, "provider_unavailable", True)
+    assert answer.headers["Retry-After"] == "12"
+    assert services.submit.seen == []
+    services.breakers.open_seconds = None
+    assert post(client, with_(), {"Idempotency-Key": "k-1"}).status_code == 202
+
+
+def test_what_was_accepted_is_answered_the_same_while_the_breakers_are_open(client, services):
+    """A client that lost its 202 finds its job again; the same key with another payload is still a 422."""
+    first = post(client, with_(), {"Idempotency-Key": "k-1"})
+    services.breakers.open_seconds = 11
+    again = post(client, with_(), {"Idempotency-Key": "k-1"})
+    assert (again.status_code, again.json["job_id"]) == (202, first.json["job_id"])
+    assert post(client, with_(message="other"), {"Idempotency-Key": "k-1"}).json["code"] == "idempotency_mismatch"
+    assert post(client, with_(), {"Idempotency-Key": "k-2"}).status_code == 503
+
+
+def test_who_would_rather_wait_is_accepted_while_the_breakers_are_open():
+    """ON_BREAKER_OPEN=wait: the turn becomes due when the provider may be tried."""
+    services = fake_services(on_breaker_open="wait")
+    services.breakers.open_seconds = 11
+    assert post(create_app(services).test_client(), with_()).status_code == 202

@@ -203,6 +203,17 @@ def test_health_says_what_is_up():
     assert client.get("/health/ready").status_code == 503
 
 
+def test_an_open_breaker_is_shown_and_does_not_make_the_api_unready():
+    """It is the provider's trouble: restarting or removing this process would mend nothing."""
+    services = fake_services()
+    client = create_app(services).test_client()
+    assert client.get("/health/ready").json["breakers"] == {"llm.example.com/m": {"state": "closed"}}
+    services.breakers.open_seconds = 12
+    ready = client.get("/health/ready")
+    assert (ready.status_code, ready.json["status"]) == (200, "UP")
+    assert ready.json["breakers"] == {"llm.example.com/m": {"state": "open", "retry_after": 12}}
+
+
 def test_the_page_signs_in_by_itself_in_development_only():
     """Never in production, never where an identity provider signs."""
     dev = fake_services()

@@ -3,7 +3,9 @@
 import os
 
 import pytest
+from click.testing import CliRunner
 
+from chatapp.cli.config import config
 from config.settings import DEV_JWT_SECRET, SettingsError, load, variables
 
 GOOD_PRODUCTION = {
@@ -93,3 +95,50 @@ def test_a_dotenv_file_is_read_and_checked(only, tmp_path):
     assert any("CHATAPP_OOPS" in p for p in problems(only, CHATAPP_ENV_FILE=str(file)))
     file.write_text("LLM_MODEL=from-file\n")
     assert only(CHATAPP_ENV_FILE=str(file)).llm_model == "from-file"
+
+
+def test_fallbacks_are_a_json_list(only):
+    """In the order in which they are asked; a key may be left out."""
+    given = '[{"base_url": "https://a/v1", "model": "m", "api_key": "sk-canary"}, {"base_url": "http://b:1/v1", "model": "n"}]'
+    first, second = only(LLM_FALLBACKS=given).llm_fallbacks
+    assert (first.base_url, first.model, first.api_key.get_secret_value()) == ("https://a/v1", "m", "sk-canary")
+    assert (second.base_url, second.model, second.api_key) == ("http://b:1/v1", "n", None)
+    assert only(LLM_FALLBACKS="").llm_fallbacks == ()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "sk-canary",
+        '{"base_url": "https://a", "model": "m", "api_key": "sk-canary"}',
+        '["sk-canary"]',
+        '[{"model": "m", "api_key": "sk-canary"}]',
+        '[{"base_url": "https://a", "api_key": "sk-canary"}]',
+        '[{"base_url": "https://a", "model": "m", "api_key": ["sk-canary"]}]',
+        '[{"base_url": "https://a", "model": "m", "key": "sk-canary"}]',
+        '[{"base_url": "ftp://sk-canary", "model": "m"}]',
+        '[{"base_url": "https://me:sk-canary@a", "model": "m"}]',
+        "[" * 100_000,
+        "5",
+    ],
+)
+def test_wrong_fallbacks_are_refused_without_showing_a_key(only, wrong):
+    """Not JSON, not a list, no address, an unknown field, a password in the address."""
+    (problem,) = problems(only, LLM_FALLBACKS=wrong)
+    assert problem.startswith("LLM_FALLBACKS")
+    assert "canary" not in problem
+
+
+def test_the_keys_of_fallbacks_are_never_printed(only):
+    """Neither in the settings' own text nor by `config`."""
+    given = '[{"base_url": "https://a/v1", "model": "m", "api_key": "sk-canary"}]'
+    shown = CliRunner().invoke(config, env={"LLM_FALLBACKS": given}).output
+    assert "LLM_FALLBACKS=m at https://a/v1" in shown
+    assert "canary" not in shown + repr(only(LLM_FALLBACKS=given))
+
+
+def test_a_fallback_on_this_machine_is_refused_in_production(only):
+    """As the provider itself is."""
+    given = '[{"base_url": "http://127.0.0.1/v1", "model": "m"}]'
+    (problem,) = problems(only, **GOOD_PRODUCTION, LLM_FALLBACKS=given)
+    assert "LLM_FALLBACKS" in problem
