@@ -12,9 +12,12 @@ from chatapp.ports import Clock, Interrupt, Interrupts, Turns
 
 log = logging.getLogger(__name__)
 
+CLOCKS_DIFFER_SECONDS = 2.0
+"""What two processes may disagree on: each knows the time of DynamoDB to the second."""
+
 
 class Lease:
-    """One attempt's lease, by this process's monotonic clock: it has run out here no later than it has in the store.
+    """One attempt's lease, by this process's monotonic clock: it has run out here before anybody finds it lapsed in the store.
 
     `stop` may be called from anywhere. Whoever runs the attempt learns of it from `check`, and at once while it waits for the
     model within `during`.
@@ -27,8 +30,8 @@ class Lease:
         self.renew_at = taken_at
         self._clock = clock
         self._interrupt = interrupt
-        self._seconds = seconds
-        self._ends = taken_at + seconds
+        self._seconds = seconds - min(CLOCKS_DIFFER_SECONDS, seconds / 4)
+        self._ends = taken_at + self._seconds
         self._deadline = taken_at + attempt_seconds
         self._reason: ChatappError | None = None
         self._waits = False

@@ -117,6 +117,10 @@ class Relay:
     def _session(self, found: Found) -> Iterator[Turn]:
         """Do what is to be done for one session. Yields: the turns to be woken."""
         session = self._sessions.get(found[0][0].session_id)
+        if session is not None and session.head is not None and session.head < session.cancel_before:
+            # Who submitted the interrupting turn has died before it told the running one.
+            self._cancel.before(session, session.cancel_before)
+            session = self._sessions.get(session.id)
         for job_id, wake_at in found:
             turn = self._turns.postpone(job_id, seen=wake_at, wake_at=self._next_look())
             if turn is None:
@@ -133,7 +137,7 @@ class Relay:
         now = self._clock.now()
         if turn.status is Status.RUNNING and turn.lease_end >= now:
             return False
-        if turn.cancel_requested or turn.number < session.cancel_before or session.deleted_at is not None:
+        if turn.cancel_requested or session.deleted_at is not None:
             self._cancel(turn)
             return False
         return turn.number == session.head and turn.due <= now

@@ -58,7 +58,9 @@ def submit(services, user):
     """Submit a text as the test's user."""
 
     def submit(text="[[echo=hello]]", **fields):
-        return services.submit(Submission(user_id=user, input=(text_part(text),), options=ModelOptions(f"model-{user}"), **fields))
+        return services.submit(
+            Submission(user_id=user, input=(text_part(text),), options=ModelOptions(f"model-{user}"), **fields)
+        )
 
     return submit
 

@@ -108,3 +108,14 @@ def test_one_process_of_the_fleet_looks(services):
     first = services.locks.acquire("test", "a")
     assert services.locks.acquire("test", "b") is None
     assert services.locks.acquire("test", "a") == first + 1
+
+
+def test_an_interrupt_that_nobody_carried_out_reaches_the_turn_that_runs(relay, submit, services, monkeypatch):
+    """The API died after the write: the relay finds the word in the session when it looks at the new turn."""
+    first = submit().job_id
+    now = services.clock.now()
+    services.turns.claim(first, claim_id="alive", now=now, lease_end=now + 60_000)
+    monkeypatch.setattr(services.submit, "_interrupt", lambda _job_id: None)
+    submit(session_id=first.session_id, on_busy="interrupt")
+    relay(21_000).look()
+    assert services.turns.get(first).cancel_requested

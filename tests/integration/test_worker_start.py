@@ -8,10 +8,11 @@ import pytest
 from chatapp.dev import twin
 from chatapp.dev.alone import stop
 from chatapp.dev.plan import processes
-from chatapp.dev.ports import Ports, free_port
+from chatapp.dev.ports import Ports
 from chatapp.provision import Provisioner
-from config.settings import Settings
-from tests.servers import clean_env, running
+from tests.faults.proxy import FaultProxy
+from tests.integration.workers import env_of
+from tests.servers import clean_env
 from tests.stack import ROOT
 
 
@@ -40,16 +41,13 @@ def line_with(process, text):
     pytest.fail(f"the worker ended without saying {text!r}:\n{''.join(said)}")
 
 
-def test_a_worker_waits_for_an_sqs_that_is_away_and_then_works(valkey, tmp_path):
+def test_a_worker_waits_for_an_sqs_that_is_away_and_then_works(valkey, settings):
     """It neither dies nor runs without its leases and its relay."""
-    port = free_port()
-    env = twin.aws_env(port) | {"REDIS_URL": valkey, "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
-    with worker(env) as process:
-        assert line_with(process, "the worker waits")
-        with running(twin.aws(port, None), tmp_path):
-            Provisioner(
-                Settings.model_validate({k.lower(): v for k, v in env.items() if k.lower() in Settings.model_fields})
-            ).apply()
+    with FaultProxy(int(settings.aws_endpoint_url.rsplit(":", 1)[1])) as proxy:
+        proxy.refuse()
+        with worker(env_of(settings, sqs=f"http://127.0.0.1:{proxy.port}")) as process:
+            assert line_with(process, "the worker waits")
+            proxy.heal()
             assert line_with(process, "worker ready")
 
 
