@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from config.resources import CHAT, QUEUES
 from config.settings import Settings
 
-WAIT_SECONDS = 5
+WAIT_SECONDS = 4
 """A long poll. A worker that is told to stop waits for its end, since SQS may have given it a message already."""
 
 Bury = Callable[[str, str, str, str, str | None], None]

@@ -122,7 +122,7 @@ class Channel(SQS.Channel):
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: ARG002
         """Delete a message. If that fails it comes again, and the turn says that it has been seen to.
 
-        Stock raises what it meets into the task's callback.
+        Stock is silent about some errors, and raises the others into the task's callback: a traceback for each task that ends.
         """
         try:
             self._forget(self.qos.get(delivery_tag).delivery_info["routing_key"], delivery_tag)
@@ -134,8 +134,8 @@ class Channel(SQS.Channel):
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Leave a message in its queue: hidden for as long as it is, or with `requeue` visible at once.
 
-        Stock deletes it, unless it finds a redrive policy; and with `requeue` it loses the receipt, so that the next thing
-        done to the message kills the worker with KeyError('sqs_message') (kombu #1824).
+        Stock deletes it, unless it has found a redrive policy in the last five minutes; with `requeue` it hides it for
+        `wait_time_seconds` and loses its receipt, on which a back-off policy then stumbles: KeyError (kombu #1824).
         """
         try:
             if requeue:

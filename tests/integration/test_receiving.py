@@ -6,9 +6,10 @@ import time
 import boto3
 import psutil
 import pytest
+from kombu import Connection
 
 from chatapp.model import JobId, Status, new_session_id
-from config.celery import WAIT_SECONDS
+from config.celery import WAIT_SECONDS, worker_config
 from tests.faults.proxy import FaultProxy
 from tests.integration.workers import env_of, messages_in, started, until
 from tests.wakeups import wake_up
@@ -27,6 +28,11 @@ def sqs(settings):
 def queue(sqs, settings):
     """How many messages are (to be seen, hidden)."""
     return lambda: messages_in(sqs, settings.queue_url("chat"))
+
+
+@pytest.fixture
+def send(sqs, settings):
+    return lambda job: sqs.send_message(QueueUrl=settings.queue_url("chat"), MessageBody=wake_up(str(job)))
 
 
 @pytest.fixture
@@ -51,19 +57,19 @@ def test_no_message_waits_in_a_worker_whose_slots_are_busy(worker, submit, servi
     until(lambda: all(services.turns.get(j).status is Status.COMPLETED for j in jobs), 15, worker.log())
 
 
-def test_a_worker_that_is_told_to_stop_in_a_long_poll_takes_nothing_and_hides_nothing(worker, sqs, settings, queue):
+def test_a_worker_that_is_told_to_stop_in_a_long_poll_takes_nothing_and_hides_nothing(worker, send, queue):
     """It hears the poll to its end, since SQS may have given it a message already, and gives back what comes."""
     began = time.monotonic()
     worker.process.send_signal(signal.SIGTERM)
     worker.wait_for("Warm shutdown")
-    sqs.send_message(QueueUrl=settings.queue_url("chat"), MessageBody=wake_up(str(JobId(new_session_id(), 1))))
+    send(JobId(new_session_id(), 1))
     assert worker.process.wait(WAIT_SECONDS + 3) == 0
     assert queue() == (1, 0)
     assert time.monotonic() - began < WAIT_SECONDS + 2
     assert "received" not in worker.log()
 
 
-def test_a_worker_that_is_told_to_stop_finishes_what_runs_and_takes_nothing_more(worker, submit, services, queue, proxy):
+def test_a_worker_that_is_told_to_stop_finishes_what_runs_and_takes_nothing_more(worker, submit, services, queue):
     """What was sent after the signal is seen by others at once."""
     running = submit("[[tokens=2 ttft=3]]").job_id
     until(lambda: services.turns.get(running).status is Status.RUNNING, 10, worker.log())
@@ -85,3 +91,40 @@ def test_a_worker_without_slots_stops_asking_and_does_not_spin(worker, submit, s
     after = psutil.Process(worker.process.pid).cpu_times()
     assert proxy.requests[RECEIVE] == asked
     assert after.user + after.system - before.user - before.system < 0.3
+
+
+def test_a_message_that_came_back_from_the_dead_letter_queue_can_be_told(settings, sqs):
+    """Its attributes, its count and its age reach the task, in `self.request.properties`."""
+    config = worker_config(settings, bury=lambda *poison: pytest.fail(str(poison)))
+    job = str(JobId(new_session_id(), 1))
+    attributes = {"Reason": "crashed", "JobId": job, "Queue": "chat"}
+    sqs.send_message(
+        QueueUrl=settings.queue_url("chat"),
+        MessageBody=wake_up(job),
+        MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()},
+    )
+    got = []
+    options = {"transport": config["broker_transport"], "transport_options": config["broker_transport_options"]}
+    with Connection(config["broker_url"], **options) as connection:
+        channel = connection.channel()
+        channel.basic_consume("chat", no_ack=False, callback=got.append, consumer_tag="t")
+        channel.drain_events()
+        message = got[0].properties["delivery_info"]["sqs_message"]
+        assert {name: value["StringValue"] for name, value in message["MessageAttributes"].items()} == {
+            "Reason": "crashed",
+            "JobId": job,
+        }
+        assert message["Attributes"]["ApproximateReceiveCount"] == "1"
+        assert int(message["Attributes"]["SentTimestamp"]) > 0
+        got[0].ack()
+
+
+def test_a_task_can_hide_its_message(worker, submit, due_in_a_minute, services, send):
+    """What it needs to know of it comes with the request."""
+    blocking = submit("[[tokens=2 ttft=2]]").job_id
+    waiting = submit(session_id=blocking.session_id).job_id
+    due_in_a_minute(waiting)
+    until(lambda: services.turns.get(blocking).status is Status.COMPLETED, 10, worker.log())
+    send(waiting)
+    until(lambda: "reject requeue=False: the turn is not due" in worker.log(), 10, worker.log())
+    assert services.turns.get(waiting).status is Status.QUEUED

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kombu import Connection
 
 from config.resources import CHAT_TASK
+from tasks.consumer import Consumer
 from tasks.envelope import MAX_BYTES, Poison, read
 from tasks.gate import Gate, gate
 from tasks.transport import Transport
@@ -100,6 +101,28 @@ def test_a_wake_up_with_anything_in_any_place_is_read_or_poison(value, place):
         raw = wake_up(JOB, **{place: value})
     said = poison_of(raw)
     assert said is None or (len(said.detail) < 100 and JOB not in said.detail)
+
+
+# --- the consumer
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        lambda consumer, message: consumer.on_decode_error(message, ValueError("canary")),
+        lambda consumer, message: consumer.on_unknown_message("canary", message),
+        lambda consumer, message: consumer.on_unknown_task("canary", message, KeyError("canary")),
+        lambda consumer, message: consumer.on_invalid_task("canary", message, ValueError("canary")),
+    ],
+)
+def test_a_message_that_came_as_far_as_celery_is_left_in_its_queue(channel, sqs, caplog, refuse):
+    """It is neither acked nor written to the log, and its slot is free again."""
+    sqs.will_give(wake_up(JOB))
+    channel.drain_events()
+    refuse(Consumer.__new__(Consumer), channel.got[0])
+    assert sqs.asked == []
+    assert channel.qos.can_consume_max_estimate() == 5
+    assert "canary" not in caplog.text
 
 
 # --- the gate
