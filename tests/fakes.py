@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chatapp.auth import SharedSecret, Tokens, issue
-from chatapp.errors import IdempotencyMismatch, NotFound
+from chatapp.errors import IdempotencyMismatch, NotEnded, NotFound
 from chatapp.flows.submit import Accepted, Submission
 from chatapp.live.ratelimit import Allowance
-from chatapp.model import JobId, Session, Status, Turn, new_session_id
+from chatapp.model import EventId, JobId, Session, Status, Turn, new_session_id
 from config.settings import Settings
 
 SECRET = "a-secret-of-the-tests-with-enough-bytes"
@@ -106,6 +106,7 @@ class FakeSubmit:
         self._clock, self._sessions, self._turns = clock, sessions, turns
         self.seen: list[Submission] = []
         self.failure: Exception | None = None
+        self.merge_into: str | None = None
         self._known: dict[str, tuple[str, Accepted]] = {}
 
     def __call__(self, submission: Submission) -> Accepted:
@@ -117,6 +118,8 @@ class FakeSubmit:
                 raise IdempotencyMismatch
             return replace(accepted, replayed=True)
         self.seen.append(submission)
+        if self.merge_into and submission.on_busy == "merge" and (job_id := JobId.parse(self.merge_into)):
+            return Accepted(job_id, Status.QUEUED, 0, self._turns.all[job_id].created_at, merged=True)
         accepted = self._keep(submission)
         if key:
             self._known[key.key] = (key.fingerprint, accepted)
@@ -148,6 +151,42 @@ class FakeSubmit:
             session, turn_count=turn.number, open_turns=session.open_turns | {turn.number}, updated_at=now
         )
         return Accepted(turn.job_id, Status.QUEUED, position, now)
+
+
+class FakeCancel:
+    """Ends a queued turn, and leaves word for a running one."""
+
+    def __init__(self, clock: FakeClock, turns: FakeTurns) -> None:
+        self._clock, self._turns = clock, turns
+
+    def __call__(self, turn: Turn) -> Turn | None:
+        if turn.status is Status.QUEUED:
+            end_id, now = EventId(turn.attempt + 1, 0), self._clock.now()
+            turn = replace(turn, status=Status.CANCELLED, attempt=end_id.attempt, end_id=end_id, ended_at=now, answer="")
+        elif not turn.status.ended:
+            turn = replace(turn, cancel_requested=True)
+        self._turns.all[turn.job_id] = turn
+        return turn
+
+
+class FakeRetry:
+    """Submits an ended turn's input again, once."""
+
+    def __init__(self, submit: FakeSubmit, turns: FakeTurns) -> None:
+        self._submit, self._turns = submit, turns
+        self.seen: list[str | None] = []
+        self._known: dict[JobId, Accepted] = {}
+
+    def __call__(self, turn: Turn, *, traceparent: str | None = None) -> Accepted:
+        if not turn.status.ended:
+            raise NotEnded
+        self.seen.append(traceparent)
+        if turn.job_id in self._known:
+            return replace(self._known[turn.job_id], replayed=True)
+        again = Submission(user_id=turn.user_id, session_id=turn.session_id, input=turn.input, options=turn.options)
+        accepted = self._known[turn.job_id] = replace(self._submit(again), retry_of=turn.number)
+        self._turns.all[accepted.job_id] = replace(self._turns.all[accepted.job_id], retry_of=turn.number)
+        return accepted
 
 
 class FakeEvents:
@@ -218,6 +257,8 @@ class FakeServices:
     def __post_init__(self) -> None:
         self.sessions = FakeSessions(self.clock)
         self.submit = FakeSubmit(self.clock, self.sessions, self.turns)
+        self.cancel = FakeCancel(self.clock, self.turns)
+        self.retry = FakeRetry(self.submit, self.turns)
         self.tokens = Tokens(SharedSecret(SECRET))
         self.on_wait: Any = lambda: None
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from chatapp.flows.submit import Accepted
-from chatapp.model import Session, Status, Turn, text_of, timestamp
+from chatapp.model import JobId, Session, Status, Turn, text_of, timestamp
 
 StatusName = Literal["queued", "running", "completed", "failed", "cancelled"]
 
@@ -14,6 +14,7 @@ class Links(BaseModel):
     """Where to go on from an accepted message."""
 
     self: str = Field(description="The job.")
+    cancel: str = Field(description="POST here to stop it.")
     websocket: str = Field(description="Where its events are pushed: subscribe to the session there.")
 
 
@@ -25,21 +26,26 @@ class AcceptedView(BaseModel):
     status: StatusName
     position: int = Field(description="Open turns of the session before this one.")
     created_at: str
+    merged: bool | None = Field(None, description="True when the text joined this job, which was waiting (`on_busy: merge`).")
+    retry_of: str | None = Field(None, description="The job that is tried again, of a retry.")
     links: Links
     following: bool | None = Field(
         None, description="Whether the socket of `connection_id` follows the job. Absent if none was named."
     )
 
     @classmethod
-    def of(cls, accepted: Accepted, *, websocket: str, following: bool | None) -> "AcceptedView":
+    def of(cls, accepted: Accepted, *, websocket: str, following: bool | None = None) -> "AcceptedView":
         """Show an accepted message."""
+        path, session_id = job_path(str(accepted.job_id)), accepted.job_id.session_id
         return cls(
             job_id=str(accepted.job_id),
-            session_id=accepted.job_id.session_id,
+            session_id=session_id,
             status=accepted.status.value,
             position=accepted.position,
             created_at=timestamp(accepted.created_at),
-            links=Links(self=job_path(str(accepted.job_id)), websocket=websocket),
+            merged=accepted.merged or None,
+            retry_of=_job_id(session_id, accepted.retry_of),
+            links=Links(self=path, cancel=f"{path}/cancel", websocket=websocket),
             following=following,
         )
 
@@ -71,20 +77,24 @@ class JobView(BaseModel):
     status: StatusName
     position: int | None = Field(None, description="Open turns of the session before this one, while the job is open.")
     attempt: int
+    failures: int = Field(description="Attempts that failed and were, or will be, repeated.")
+    retry_at: str | None = Field(None, description="When the next attempt may begin, of a queued job that waits for it.")
+    retry_of: str | None = Field(None, description="The job that this one tries again.")
     model: str
     answer: str | None = Field(None, description="The answer, once the job has ended; of a cancelled job what there was of it.")
     answer_partial: str | None = Field(None, description="The answer so far, while the job runs.")
     finish_reason: str | None = Field(None, description="`stop`, `length`, `content_filter` or `tool_calls`.")
     usage: UsageView | None = None
-    error: ErrorView | None = None
+    error: ErrorView | None = Field(None, description="Why the job failed.")
+    last_error: ErrorView | None = Field(None, description="Why its last attempt failed, while the job is open.")
     metadata: dict[str, str]
     created_at: str
     started_at: str | None = None
     ended_at: str | None = None
 
     @classmethod
-    def of(cls, turn: Turn, session: Session, *, answer_partial: str | None = None) -> "JobView":
-        """Show a turn of a session."""
+    def of(cls, turn: Turn, session: Session, *, now: int, answer_partial: str | None = None) -> "JobView":
+        """Show a turn of a session, as it is `now`."""
         return cls(
             job_id=str(turn.job_id),
             session_id=turn.session_id,
@@ -92,12 +102,16 @@ class JobView(BaseModel):
             status=turn.status.value,
             position=None if turn.status.ended else session.position(turn.number),
             attempt=turn.attempt,
+            failures=turn.failures,
+            retry_at=_retry_at(turn, now),
+            retry_of=_job_id(turn.session_id, turn.retry_of),
             model=turn.answer_model or turn.options.model,
             answer=turn.answer,
             answer_partial=answer_partial,
             finish_reason=turn.finish_reason,
             usage=UsageView.model_validate(turn.usage.as_dict()) if turn.usage else None,
-            error=_error(turn),
+            error=_error(turn) if turn.status is Status.FAILED else None,
+            last_error=None if turn.status.ended else _error(turn),
             metadata=dict(turn.metadata),
             created_at=timestamp(turn.created_at),
             started_at=timestamp(turn.started_at) if turn.started_at else None,
@@ -138,7 +152,7 @@ class SessionPage(BaseModel):
 
 
 class MessageView(BaseModel):
-    """One message of a conversation. `status` and `error` are those of its job."""
+    """One message of a conversation. `status`, `error` and `retry_of` are those of its job."""
 
     role: Literal["user", "assistant"]
     text: str
@@ -146,6 +160,7 @@ class MessageView(BaseModel):
     status: StatusName
     created_at: str
     error: ErrorView | None = None
+    retry_of: str | None = Field(None, description="The job that its job tries again: this one stands in for it.")
 
 
 class ConversationPage(BaseModel):
@@ -203,19 +218,33 @@ def job_path(job_id: str) -> str:
     return f"/jobs/{job_id}"
 
 
+def accepted_headers(accepted: Accepted) -> dict[str, str]:
+    """Say where an accepted message is read, and whether it was accepted before."""
+    return {"Location": job_path(str(accepted.job_id))} | ({"Idempotency-Replayed": "true"} if accepted.replayed else {})
+
+
 def session_path(session_id: str) -> str:
     """Say where a session is read."""
     return f"/sessions/{session_id}"
 
 
 def _messages(turn: Turn) -> list[MessageView]:
-    said = {"job_id": str(turn.job_id), "status": turn.status.value}
-    error = _error(turn)
+    said = {"job_id": str(turn.job_id), "status": turn.status.value, "retry_of": _job_id(turn.session_id, turn.retry_of)}
+    error = _error(turn) if turn.status is Status.FAILED else None
     messages = [MessageView(role="user", text=text_of(turn.input), created_at=timestamp(turn.created_at), error=error, **said)]
     if turn.answer is not None and (turn.answer or turn.status is Status.COMPLETED):
         ended = timestamp(turn.ended_at or turn.created_at)
         messages.append(MessageView(role="assistant", text=turn.answer, created_at=ended, error=error, **said))
     return messages
+
+
+def _retry_at(turn: Turn, now: int) -> str | None:
+    waits = turn.status is Status.QUEUED and (turn.failures > 0 or turn.due > now)
+    return timestamp(turn.due) if waits else None
+
+
+def _job_id(session_id: str, turn: int | None) -> str | None:
+    return str(JobId(session_id, turn)) if turn else None
 
 
 def _error(turn: Turn) -> ErrorView | None:

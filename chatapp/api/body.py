@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from chatapp.api.context import services
+from chatapp.api.requests import Nothing
 from chatapp.errors import InvalidRequest, Malformed, TooLarge, UnsupportedMedia
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -31,6 +32,20 @@ def read_body(model: type[Model]) -> Model:
     Raises: UnsupportedMedia, TooLarge (before the body is read, or while), Malformed, InvalidRequest.
     """
     _check_media_type(request)
+    return _parse(model, _read())
+
+
+def read_no_body() -> None:
+    """Refuse a body that says anything. None at all is fine, and so is `{}`, which some clients cannot help to send.
+
+    Raises: as `read_body`.
+    """
+    if data := _read():
+        _check_media_type(request)
+        _parse(Nothing, data)
+
+
+def _read() -> bytes:
     try:
         data = request.get_data(cache=False)
     except (ParseException, NoMoreData) as error:  # gunicorn reads a chunked body while it is asked for it
@@ -39,6 +54,10 @@ def read_body(model: type[Model]) -> Model:
         raise TooLarge
     if request.content_length is not None and len(data) != request.content_length:
         raise Malformed("The body ended before its Content-Length")
+    return data
+
+
+def _parse(model: type[Model], data: bytes) -> Model:
     try:
         value = jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:

@@ -5,7 +5,7 @@ import logging
 from flask import Blueprint, Response
 
 from chatapp.api import idempotency
-from chatapp.api.answers import AcceptedView, job_path
+from chatapp.api.answers import AcceptedView, accepted_headers
 from chatapp.api.body import read_body
 from chatapp.api.context import principal, services, take_allowance, traceparent
 from chatapp.api.operations import operation
@@ -63,8 +63,7 @@ def post_message() -> Response:
     accepted = services().submit(submission)
     following = None if body.connection_id is None else _follow(body.connection_id, accepted)
     view = AcceptedView.of(accepted, websocket=services().settings.public_ws_url, following=following)
-    headers = {"Location": job_path(view.job_id)} | ({"Idempotency-Replayed": "true"} if accepted.replayed else {})
-    return reply(view, 202, headers)
+    return reply(view, 202, accepted_headers(accepted))
 
 
 def _submission(body: ChatRequest) -> Submission:

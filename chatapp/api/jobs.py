@@ -5,19 +5,33 @@ import logging
 from flask import Blueprint, Response
 from redis.exceptions import RedisError
 
-from chatapp.api.answers import JobView
-from chatapp.api.body import read_query
-from chatapp.api.context import services
+from chatapp.api.answers import AcceptedView, JobView, accepted_headers
+from chatapp.api.body import read_no_body, read_query
+from chatapp.api.context import services, take_allowance, traceparent
 from chatapp.api.operations import operation
 from chatapp.api.owned import own_turn
 from chatapp.api.replies import reply
 from chatapp.api.requests import JobQuery
-from chatapp.errors import LiveUnavailable, NotFound, StoreUnavailable
-from chatapp.model import Status, Turn
+from chatapp.errors import (
+    InvalidRequest,
+    LiveUnavailable,
+    Malformed,
+    NotEnded,
+    NotFound,
+    RateLimited,
+    SessionContended,
+    StoreUnavailable,
+    TooLarge,
+    TooManyOpenTurns,
+    UnsupportedMedia,
+)
+from chatapp.model import Session, Status, Turn
 from chatapp.payloads import text_so_far
 
 log = logging.getLogger(__name__)
 bp = Blueprint("jobs", __name__)
+
+_POST = (Malformed, InvalidRequest, NotFound, TooLarge, UnsupportedMedia, StoreUnavailable, SessionContended)
 
 
 @bp.get("/jobs/<job_id>")
@@ -29,7 +43,38 @@ def get_job(job_id: str) -> Response:
     if query.wait and not turn.status.ended:
         services().until_ended(turn.job_id, query.wait)
         turn, session = own_turn(job_id)  # it may have been deleted meanwhile
-    return reply(JobView.of(turn, session, answer_partial=_so_far(turn)))
+    return reply(_view(turn, session))
+
+
+@bp.post("/jobs/<job_id>/cancel")
+@operation(answers={200: JobView, 202: JobView}, errors=_POST)
+def cancel_job(job_id: str) -> Response:
+    """Stop a job: 200 once it has ended, however it did; 202 while its worker has yet to hear of it.
+
+    Not counted against the rate limit: it ends work, and who may post nothing more must still be able to stop what runs.
+    """
+    read_no_body()
+    turn, session = own_turn(job_id)
+    now = services().cancel(turn)
+    if now is None:
+        raise NotFound
+    return reply(_view(now, session), 200 if now.status.ended else 202)
+
+
+@bp.post("/jobs/<job_id>/retry")
+@operation(answers={202: AcceptedView}, errors=(*_POST, NotEnded, RateLimited, TooManyOpenTurns))
+def retry_job(job_id: str) -> Response:
+    """Ask again what an ended job was asked, in a new job; once for each job, however often this is sent."""
+    read_no_body()
+    take_allowance()
+    turn, _ = own_turn(job_id)
+    accepted = services().retry(turn, traceparent=traceparent())
+    view = AcceptedView.of(accepted, websocket=services().settings.public_ws_url)
+    return reply(view, 202, accepted_headers(accepted))
+
+
+def _view(turn: Turn, session: Session) -> JobView:
+    return JobView.of(turn, session, now=services().clock.now(), answer_partial=_so_far(turn))
 
 
 def _so_far(turn: Turn) -> str | None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from werkzeug.routing import Rule
 
-from chatapp.api.answers import Problem
+from chatapp.api.answers import AcceptedView, Problem, SessionView
 from chatapp.api.operations import Operation, of_endpoint
 from chatapp.api.problems import MEDIA_TYPE
 from chatapp.api.requests import ChatRequest, TextPart
@@ -20,10 +20,11 @@ from config.settings import Settings
 _REF = "#/components/schemas/{model}"
 _VARIABLE = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 _PATTERNS = {"session_id": "^[0-9a-f]{32}$", "job_id": r"^[0-9a-f]{32}\.[1-9][0-9]{0,8}$"}
-_ANSWER_HEADERS = {
-    202: ("Location", "Idempotency-Replayed", "RateLimit", "RateLimit-Policy"),
-    201: ("Location", "RateLimit", "RateLimit-Policy"),
+_ANSWER_HEADERS: dict[Any, tuple[str, ...]] = {
+    AcceptedView: ("Location", "Idempotency-Replayed", "RateLimit", "RateLimit-Policy"),
+    SessionView: ("Location", "RateLimit", "RateLimit-Policy"),
 }
+"""Of an answer that says that something was made, by the model of its body."""
 VERSION = "0.1.0"
 ABOUT = """Post a message, get `202` at once; the answer streams over the WebSocket and is kept in the job.
 
@@ -88,7 +89,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
         responses[str(status)] = {"description": HTTPStatus(status).phrase}
         if body is not None:
             responses[str(status)]["content"] = _content(body)
-        if names := _ANSWER_HEADERS.get(status):
+        if status in (201, 202) and (names := _ANSWER_HEADERS.get(body)):
             responses[str(status)]["headers"] = {name: {"schema": {"type": "string"}} for name in names}
     for status, errors in _by_status(operation).items():
         codes = "; ".join(f"`{error.code}`: {error.title}" for error in errors)

@@ -26,7 +26,6 @@ MAX_METADATA_KEYS = 16
 MAX_METADATA_CHARS = 512
 MAX_WAIT_SECONDS = 20
 MAX_PAGE = 100
-_LATER = ("interrupt", "merge")
 
 
 def _text(value: str) -> str:
@@ -122,7 +121,11 @@ class ChatRequest(Strict):
     message: Message
     session_id: SessionId | None = Field(None, description="The conversation it continues; without it a new one begins.")
     flow: Literal["chat"] = Field("chat", description="How it is answered.")
-    on_busy: Literal["enqueue", "reject"] = Field("enqueue", description="What to do while the session has an open turn.")
+    on_busy: Literal["enqueue", "reject", "interrupt", "merge"] = Field(
+        "enqueue",
+        description="While the session has open turns: wait behind them; answer 409; cancel them first; or join the last one, "
+        "if it has not been started and has the same flow (else wait).",
+    )
     restart: Literal["reset", "fail"] = Field("reset", description="What a failure after the first visible text does.")
     connection_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")] | None = Field(
         None, description="A WebSocket of yours that shall follow the job at once."
@@ -134,13 +137,6 @@ class ChatRequest(Strict):
     metadata: dict[MetadataKey, MetadataValue] = Field(
         default_factory=dict, max_length=MAX_METADATA_KEYS, description="Yours; given back with the job."
     )
-
-    @field_validator("on_busy", mode="before")
-    @classmethod
-    def _available(cls, value: object) -> object:
-        if value in _LATER:
-            raise ValueError(f"`{value}` is not available yet: use `enqueue` or `reject`")
-        return value
 
     @field_validator("model")
     @classmethod
@@ -169,6 +165,10 @@ class SessionChange(Strict):
     """What may be changed of a session."""
 
     title: Title
+
+
+class Nothing(Strict):
+    """No fields: what the path names is enough."""
 
 
 class JobQuery(Strict):

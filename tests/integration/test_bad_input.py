@@ -223,7 +223,7 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
         "invalid_request",
     ),
     "infinite temperature": (b'{"message":"a","temperature":1e999}', 422, "invalid_request"),
-    "interrupt": (b'{"message":"a","on_busy":"interrupt"}', 422, "invalid_request"),
+    "on_busy": (b'{"message":"a","on_busy":"queue"}', 422, "invalid_request"),
     "callback": (b'{"message":"a","callback_url":"http://169.254.169.254/"}', 422, "invalid_request"),
     "model": (b'{"message":"a","model":"gpt-99"}', 422, "invalid_request"),
     "session id": (b'{"message":"a","session_id":"../../etc/passwd"}', 422, "invalid_request"),

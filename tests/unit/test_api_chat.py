@@ -39,6 +39,7 @@ def test_a_message_is_accepted(client, services):
         "position": 0,
         "created_at": "2027-01-15T08:00:00.000Z",
     }
+    assert answer.json["links"]["cancel"] == f"/jobs/{job_id}/cancel"
     assert "following" not in answer.json
     assert services.limiter.taken == 1
 
@@ -147,8 +148,7 @@ INVALID = {
     "user id": (with_(user_id="bob"), "/user_id"),
     "odd field name": (with_(**{"a/b~c": 1}), "/a~1b~0c"),
     "callback_url": (with_(callback_url="https://example.org"), "/callback_url"),
-    "interrupt": (with_(on_busy="interrupt"), "/on_busy"),
-    "merge": (with_(on_busy="merge"), "/on_busy"),
+    "on_busy unknown": (with_(on_busy="queue"), "/on_busy"),
     "on_busy list": (with_(on_busy=[]), "/on_busy"),
     "restart": (with_(restart="maybe"), "/restart"),
     "flow": (with_(flow="../chat"), "/flow"),
@@ -201,8 +201,23 @@ def test_an_infinite_number_is_refused(client):
 
 def test_what_is_not_there_yet_says_so(client):
     """A later feature is refused in words, not accepted in silence."""
-    for body in (with_(on_busy="interrupt"), with_(on_busy="merge"), with_(callback_url="https://example.org")):
-        assert "not available yet" in post(client, body).json["errors"][0]["detail"]
+    assert "not available yet" in post(client, with_(callback_url="https://example.org")).json["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize("on_busy", ["enqueue", "reject", "interrupt", "merge"])
+def test_what_to_do_with_a_busy_session_is_up_to_submit(client, services, on_busy):
+    """Each way is passed on as it was asked for."""
+    assert post(client, with_(on_busy=on_busy)).status_code == 202
+    assert services.submit.seen[-1].on_busy == on_busy
+
+
+def test_a_message_that_joined_a_waiting_job_says_so(client, services):
+    """`merged` is there only when it is true: another message's job answers this one."""
+    first = post(client, with_())
+    assert "merged" not in first.json
+    services.submit.merge_into = first.json["job_id"]
+    joined = post(client, with_(session_id=first.json["session_id"], on_busy="merge"))
+    assert (joined.status_code, joined.json["merged"], joined.json["job_id"]) == (202, True, first.json["job_id"])
 
 
 def test_many_errors_are_cut(client):

@@ -51,6 +51,7 @@ def test_a_queued_job(client, job):
         "status": "queued",
         "position": 0,
         "attempt": 0,
+        "failures": 0,
         "model": "gpt-5-mini",
         "metadata": {},
         "created_at": "2027-01-15T08:00:00.000Z",
@@ -87,6 +88,37 @@ def test_a_failed_job(client, services, job):
     assert get(client, f"/jobs/{job}").json["error"] == {"code": "expired", "message": "too late", "retryable": True}
 
 
+WORD = {"code": "provider_unavailable", "message": "away", "retryable": True}
+
+
+def test_a_job_that_waits_for_a_retry(client, services, job):
+    """Its last error is not a final one, and the time of the next attempt is told, also when that is overdue."""
+    due = services.clock.now() + 2_000
+    change(services, job, attempt=1, failures=1, due=due, error=WORD)
+    for _ in range(2):
+        shown = get(client, f"/jobs/{job}").json
+        assert (shown["status"], shown["failures"], shown["last_error"], "error" in shown) == ("queued", 1, WORD, False)
+        assert shown["retry_at"] == "2027-01-15T08:00:02.000Z"
+        services.clock.ms += 5_000
+
+
+def test_a_job_that_waits_for_the_breaker(client, services, job):
+    """It has not failed, and is due later."""
+    change(services, job, due=services.clock.now() + 10_000)
+    assert get(client, f"/jobs/{job}").json["retry_at"] == "2027-01-15T08:00:10.000Z"
+
+
+def test_a_job_that_runs_again_or_has_ended_well_shows_no_error_as_its_own(client, services, job):
+    """While it is open it is the last error, and once it is answered it is none."""
+    change(services, job, status=Status.RUNNING, attempt=2, failures=1, error=WORD)
+    running = get(client, f"/jobs/{job}").json
+    assert (running["last_error"], "error" in running, "retry_at" in running) == (WORD, False, False)
+    change(services, job, status=Status.COMPLETED, answer="hi")
+    ended = get(client, f"/jobs/{job}").json
+    assert ended.keys().isdisjoint({"error", "last_error", "retry_at"})
+    assert get(client, f"/sessions/{job.split('.')[0]}/conversation").json["messages"][0]["error"] is None
+
+
 def event(type_, **fields) -> str:
     """An event of a log."""
     return json.dumps({"type": type_, **fields})
@@ -98,6 +130,7 @@ def test_a_running_job_shows_the_text_so_far(client, services, job):
     services.events.logs[JobId.parse(job)] = [
         event("message_started", model="m"),
         event("message_delta", part=0, kind="text", text="lost"),
+        event("message_retrying", retry_in=2.1, reason="provider_unavailable", failures=1),
         event("message_reset", model="m"),
         event("message_delta", part=0, kind="reasoning", text="hmm"),
         event("message_delta", part=0, kind="text", text="a"),
@@ -159,21 +192,28 @@ def test_an_unknown_or_malformed_job_is_a_404(client, job, wrong):
     assert (answer.status_code, answer.data) == (404, known.data)
 
 
+BODIES = {"PATCH /sessions/<session_id>": {"title": "mine now"}}
+"""What a route needs before it looks at its ids."""
+
+
 def test_what_is_anothers_is_unknown(client, services, job):
     """Every route with ids, with another user's: the very bytes of an unknown one."""
-    session = job.split(".")[0]
-    unknown = "f" * 32
-    for method, path, body in [
-        ("GET", "/jobs/{s}.1", None),
-        ("GET", "/sessions/{s}", None),
-        ("PATCH", "/sessions/{s}", {"title": "mine now"}),
-        ("DELETE", "/sessions/{s}", None),
-        ("GET", "/sessions/{s}/conversation", None),
-    ]:
-        headers = {**bearer("bob"), "X-Request-ID": "same"}
-        theirs, none = [client.open(path.format(s=s), method=method, json=body, headers=headers) for s in (session, unknown)]
-        assert (theirs.status_code, theirs.data) == (404, none.data)
-    assert get(client, f"/sessions/{session}").status_code == 200
+    tried = set()
+    for rule in client.application.url_map.iter_rules():
+        if not rule.arguments & {"session_id", "job_id"}:
+            continue
+        for method in rule.methods - {"HEAD", "OPTIONS"}:
+            name = f"{method} {rule.rule}"
+            answers = []
+            for session in (job.split(".")[0], "f" * 32):
+                path = rule.build({name: session + (".1" if name == "job_id" else "") for name in rule.arguments})[1]
+                headers = {**bearer("bob"), "X-Request-ID": "same"}
+                answers.append(client.open(path, method=method, json=BODIES.get(name), headers=headers))
+            assert (answers[0].status_code, answers[0].data) == (404, answers[1].data), name
+            tried.add(name)
+    assert len(tried) >= 7
+    assert get(client, f"/jobs/{job}").json["status"] == "queued"
+    assert get(client, f"/sessions/{job.split('.')[0]}").status_code == 200
 
 
 def test_an_expired_session_is_gone_but_its_job_stays(client, services, job):
