@@ -18,14 +18,14 @@ except SettingsError as error:
 
 bind = settings.api_bind
 workers = settings.web_workers
-worker_class = "gevent"
+worker_class = "config.gunicorn_worker.DrainingWorker"
 worker_connections = 10_000
 """A greenlet each; slow clients and `?wait=` hold many at a time (put a proxy that buffers in front: README, Deploy)."""
 backlog = 2_048
 timeout = 60
 """Seconds without a sign of life of a worker's event loop (not of a request) before it is replaced."""
-graceful_timeout = 30
-"""Longer than the longest request: `GET /jobs/{id}?wait=` holds for up to 20 s."""
+graceful_timeout = 15
+"""Longer than any request has to wait for others once SIGTERM has ended the waits of `GET /jobs/{id}?wait=`."""
 keepalive = 75
 """Longer than the 60 s of the usual load balancer, or it finds connections closed under its requests."""
 forwarder_headers = ""

@@ -17,12 +17,13 @@ except SettingsError as error:
 
 bind = settings.ws_bind
 workers = 1
-worker_class = "gevent"
+worker_class = "config.gunicorn_worker.DrainingWorker"
 worker_connections = 12_000
 """10,000 sockets, and room for those that come back before the old ones are noticed to be gone."""
 backlog = 4_096
 timeout = 60
-graceful_timeout = 30
+graceful_timeout = 5
+"""SIGTERM tells every socket to come back elsewhere. Who has not gone by then does not read."""
 keepalive = 75
 forwarder_headers = ""
 """No header may say where we are mounted, whoever sends it."""

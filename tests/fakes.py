@@ -241,6 +241,21 @@ class FakeBreakers:
         return {"llm.example.com/m": {"state": "closed"} if self.open_seconds is None else {"state": "open", "retry_after": 12}}
 
 
+class FakeWaiting:
+    """Waits for nothing. `on_wait` is what happens meanwhile."""
+
+    def __init__(self, turns: FakeTurns) -> None:
+        self._turns = turns
+        self.on_wait: Any = lambda: None
+
+    def __call__(self, job_id: JobId, seconds: float) -> Turn | None:
+        self.on_wait()
+        return self._turns.get(job_id)
+
+    def release(self) -> None:
+        raise NotImplementedError
+
+
 @dataclass
 class FakeServices:
     """All of them."""
@@ -260,11 +275,7 @@ class FakeServices:
         self.cancel = FakeCancel(self.clock, self.turns)
         self.retry = FakeRetry(self.submit, self.turns)
         self.tokens = Tokens(SharedSecret(SECRET))
-        self.on_wait: Any = lambda: None
-
-    def until_ended(self, job_id: JobId, seconds: float) -> Turn | None:
-        self.on_wait()
-        return self.turns.get(job_id)
+        self.until_ended = FakeWaiting(self.turns)
 
     def delete_session(self, session_id: str, *, user_id: str) -> None:
         self.sessions.all[session_id] = replace(self.sessions.all[session_id], deleted_at=self.clock.now())

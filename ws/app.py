@@ -13,6 +13,7 @@ from wsproto.utilities import RemoteProtocolError
 from chatapp.services import Services, build
 from config import settings
 from ws.connection import Connection, Limits, Parts
+from ws.draining import Draining
 from ws.hub import Hub
 from ws.origin import may_connect
 from ws.protocol import Close
@@ -55,13 +56,18 @@ def _add_socket(app: Flask, services: Services) -> None:
         limits=limits,
     )
 
+    draining = Draining()
+    app.extensions["drain"] = draining.begin  # config/gunicorn_worker.py calls it
+
     @Sock(app).route("/ws")  # type: ignore[untyped-decorator]
     def serve(ws: Any) -> None:
         if not may_connect(request.headers.get("Origin"), services.settings):
             # A browser shows its page the close code of an open socket, but nothing at all of a refused handshake.
             hang_up(ws, Close.FORBIDDEN_ORIGIN, "this origin may not connect")
             return
-        Connection(ws, parts).run(_bearer_token())
+        connection = Connection(ws, parts)
+        with draining.holding(connection):
+            connection.run(_bearer_token())
 
 
 def _bearer_token() -> str | None:

@@ -114,6 +114,10 @@ class Connection:
         """Take a notice from the hub."""
         self._offer(item)
 
+    def dismiss(self, code: Close, reason: str) -> None:
+        """Have the socket closed; also before it is served. From any thread."""
+        self._stop(code, reason)
+
     def _offer(self, item: Frame | BadFrame | Notice) -> None:
         if self._closing is not None:
             return

@@ -16,6 +16,7 @@ class Close(IntEnum):
 
     NORMAL = 1000
     INTERNAL = 1011
+    RESTART = 1012
     TRY_LATER = 1013
     TOKEN_EXPIRED = 4001
     SLOW_CONSUMER = 4008

@@ -23,5 +23,6 @@ def create_app(services: Services | None = None) -> Flask:
     for noun in (chat, jobs, sessions, health, pages):
         app.register_blueprint(noun.bp)
     operations.check(app)
+    app.extensions["drain"] = services.until_ended.release  # config/gunicorn_worker.py calls it
     _ = services.submit  # clients are made now, without connecting: the first request of a process is not the slow one
     return app

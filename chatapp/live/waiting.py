@@ -29,9 +29,11 @@ class Waiting:
         self._turns = turns
         self._clock = clock
         self._places = threading.BoundedSemaphore(MAX_WAITS)
+        self._waiting: set[threading.Event] = set()
+        self._released = False
 
     def __call__(self, job_id: JobId, seconds: float) -> Turn | None:
-        """Read the turn once it has ended, or after `seconds` as it stands then (at once if too many wait).
+        """Read the turn once it has ended, or after `seconds` as it stands then (at once if too many wait, or on `release`).
 
         Returns: None if there is no such turn.
         """
@@ -42,8 +44,15 @@ class Waiting:
         finally:
             self._places.release()
 
+    def release(self) -> None:
+        """Let every wait end now, and none begin any more: the process stops."""
+        self._released = True
+        for waiting in tuple(self._waiting):
+            waiting.set()
+
     def _until_ended(self, job_id: JobId, seconds: float) -> Turn | None:
         ended = threading.Event()
+        self._waiting.add(ended)
 
         def hear(text: str | None) -> None:
             if text is None or _is_end(text, job_id):
@@ -55,13 +64,15 @@ class Waiting:
         except LiveUnavailable as error:
             log.info("waiting for %s without the live channel: %s", job_id, error)
             return self._wait(job_id, seconds, ended)
+        finally:
+            self._waiting.discard(ended)
 
     def _wait(self, job_id: JobId, seconds: float, ended: threading.Event) -> Turn | None:
         deadline = self._clock.monotonic() + seconds
         while True:
             turn = self._turns.get(job_id)  # after the subscription, so that no end falls between the two
             left = deadline - self._clock.monotonic()
-            if turn is None or turn.status.ended or left <= 0:
+            if turn is None or turn.status.ended or left <= 0 or self._released:
                 return turn
             ended.wait(min(left, LOOK_SECONDS))
             ended.clear()

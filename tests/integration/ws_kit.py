@@ -21,21 +21,24 @@ from config.settings import DEV_JWT_SECRET, Settings
 from tests.servers import running
 
 
-@contextmanager
-def ws_server(settings: Settings, folder: Path, **env: str) -> Iterator[str]:
-    """Run the WebSocket server as in production; gives its address, which ends in /ws."""
-    port = free_port()
-    variables = {
+def environment(settings: Settings) -> dict[str, str]:
+    """What a server needs to find the test's own Redis, queues and tables."""
+    return {
         "CHATAPP_ENV": "test",
-        "WS_BIND": f"127.0.0.1:{port}",
         "REDIS_URL": settings.redis_address,
         "AWS_ENDPOINT_URL": settings.aws_endpoint_url or "",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "SQS_QUEUE_URL_PREFIX": settings.sqs_queue_url_prefix,
         "DYNAMODB_TABLE_PREFIX": settings.dynamodb_table_prefix,
-        **env,
     }
+
+
+@contextmanager
+def ws_server(settings: Settings, folder: Path, **env: str) -> Iterator[str]:
+    """Run the WebSocket server as in production; gives its address, which ends in /ws."""
+    port = free_port()
+    variables = {**environment(settings), "WS_BIND": f"127.0.0.1:{port}", **env}
     command = (sys.executable, "-m", "gunicorn", "-c", "config/gunicorn_ws.py", "--graceful-timeout", "1", "ws.app:create_app()")
     with running(Child(name="ws", command=command, env=variables, probe=http_ok(port, "/health/live")), folder):
         yield f"ws://127.0.0.1:{port}/ws"
@@ -57,6 +60,7 @@ class Client:
             url, timeout=10, header=header, origin=origin, suppress_origin=origin is None, http_no_proxy=["127.0.0.1"], **options
         )
         self.code: int | None = None
+        self.reason = ""
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +77,7 @@ class Client:
         while True:
             opcode, data = self.ws.recv_data()
             if opcode == websocket.ABNF.OPCODE_CLOSE:
-                self.code = struct.unpack("!H", data[:2])[0]
+                self.code, self.reason = struct.unpack("!H", data[:2])[0], data[2:].decode()
                 raise EOFError(self.code)
             if opcode == websocket.ABNF.OPCODE_TEXT:
                 found: dict[str, Any] = json.loads(data)

@@ -151,7 +151,7 @@ def test_a_running_job_is_shown_without_redis(client, services, job):
 
 def test_wait_answers_with_the_end(client, services, job):
     """`?wait=` holds until the job has ended."""
-    services.on_wait = lambda: change(services, job, status=Status.COMPLETED, answer="hi")
+    services.until_ended.on_wait = lambda: change(services, job, status=Status.COMPLETED, answer="hi")
     assert get(client, f"/jobs/{job}").json["status"] == "queued"
     assert get(client, f"/jobs/{job}?wait=20").json["answer"] == "hi"
 

@@ -1,0 +1,174 @@
+"""What SIGTERM does to the API and to the WebSocket server: real gunicorns, as the Procfile starts them."""
+
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import httpx2 as httpx
+import pytest
+
+from chatapp.dev.child import Child, http_ok
+from chatapp.dev.ports import free_port
+from chatapp.live.events import channel_of
+from chatapp.model import JobId
+from tests.integration.ws_kit import Client, environment, signed_in, token
+from tests.servers import running
+
+EXIT_SECONDS = 5
+
+
+@contextmanager
+def server(kind, settings, folder):
+    """Run a server; gives its process, its address without the scheme, and its log."""
+    app, bind, address = {
+        "api": ("chatapp.api:create_app()", "API_BIND", f"127.0.0.1:{free_port()}"),
+        "ws": ("ws.app:create_app()", "WS_BIND", f"127.0.0.1:{free_port()}"),
+    }[kind]
+    command = (sys.executable, "-m", "gunicorn", "-c", f"config/gunicorn_{kind}.py", app)
+    env = {**environment(settings), bind: address, "RATE_LIMIT_REQUESTS": "0"}
+    probe = http_ok(int(address.rpartition(":")[2]), "/health/live")
+    with running(Child(name=kind, command=command, env=env, probe=probe), folder) as process:
+        yield process, address, (log := folder / f"{kind}.log")
+    assert "Traceback" not in (text := log.read_text()), text
+
+
+@pytest.fixture
+def ws(settings, tmp_path):
+    """A WebSocket server that nobody else uses."""
+    with server("ws", settings, tmp_path) as running_server:
+        yield running_server
+
+
+@pytest.fixture
+def api(settings, tmp_path):
+    """An API that nobody else uses."""
+    with server("api", settings, tmp_path) as running_server:
+        yield running_server
+
+
+def stop(process):
+    """Tell a server to stop; gives a function that waits for its end and says how long that took."""
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+
+    def ended():
+        assert process.wait(EXIT_SECONDS) == 0
+        return time.monotonic() - began
+
+    return ended
+
+
+def client_of(address, user, **options):
+    """An HTTP client of a user."""
+    headers = {"Authorization": f"Bearer {token(user)}"}
+    return httpx.Client(base_url=f"http://{address}", headers=headers, trust_env=False, timeout=30, **options)
+
+
+def test_every_socket_is_told_to_come_back(ws, user, submit):
+    """1012 with a time of its own for each, whatever the socket was doing; then the server is gone."""
+    process, address, _ = ws
+    url = f"ws://{address}/ws"
+    session_id = submit().job_id.session_id
+    clients = [signed_in(url, user) for _ in range(49)]
+    for client in clients[:25]:
+        assert client.ask("subscribe", session_id=session_id)["type"] == "subscribed"
+    clients.append(Client(url))  # has not said who it is
+    clients[-1].expect("connected")
+    ended = stop(process)
+    assert {client.closed() for client in clients} == {1012}
+    hints = [float(re.fullmatch(r"restarting, reconnect_in=([0-9]+[.][0-9])", client.reason)[1]) for client in clients]
+    assert max(hints) <= 1.0
+    assert len(set(hints)) > 5
+    assert ended() < EXIT_SECONDS
+    with pytest.raises(ConnectionRefusedError):
+        Client(url)
+
+
+def test_a_client_that_says_nothing_more_holds_nobody_up(ws, user):
+    """Neither one that does not answer the close, nor a connection that is kept open between two requests."""
+    process, address, _ = ws
+    with client_of(address, user) as http:
+        assert http.get("/health/live").status_code == 200
+        silent = signed_in(f"ws://{address}/ws", user)
+        host, port = address.split(":")
+        mute = socket.create_connection((host, int(port)))  # has not sent its request yet
+        ended = stop(process)
+        assert ended() < EXIT_SECONDS
+        assert silent.closed() == 1012
+        mute.close()
+
+
+def test_a_wait_ends_early_with_the_job_as_it_is(api, user, submit, services):
+    """Who waits for an answer is told how things stand, not cut off."""
+    process, address, _ = api
+    job_id = submit().job_id
+    answers = []
+
+    def wait():
+        with client_of(address, user) as http:
+            answers.append(http.get(f"/jobs/{job_id}", params={"wait": 20}))
+
+    waits = threading.Thread(target=wait)
+    waits.start()
+    until = time.monotonic() + 10
+    while not services.redis.pubsub_numsub(channel_of(job_id.session_id))[0][1]:
+        assert time.monotonic() < until
+    ended = stop(process)
+    waits.join(10)
+    assert [(a.status_code, a.json()["status"]) for a in answers] == [(200, "queued")]
+    assert ended() < EXIT_SECONDS
+
+
+def test_a_kept_connection_gets_its_last_answer(api, user):
+    """A request on a connection that was idle at SIGTERM is answered, and told that it was the last one."""
+    process, address, log = api
+    with client_of(address, user) as http:
+        assert http.get("/sessions").headers.get("connection", "keep-alive") == "keep-alive"
+        ended = stop(process)
+        until = time.monotonic() + 5
+        while "Draining: " not in log.read_text():
+            assert time.monotonic() < until
+        last = http.post("/chat", json={"message": "just in time"})
+        assert (last.status_code, last.headers["connection"]) == (202, "close")
+        assert ended() < EXIT_SECONDS
+
+
+def test_under_load_nobody_gets_a_5xx_and_what_was_accepted_is_kept(api, user, services):
+    """Answers until the end, then refused connections, and nothing between the two."""
+    process, address, _ = api
+    accepted, refused, statuses = [], [], set()
+
+    def post(keep):
+        with client_of(address, user) as http:
+            for n in range(10_000):
+                try:
+                    answer = http.post("/chat", json={"message": f"m{n}"}, headers={} if keep else {"Connection": "close"})
+                except httpx.TransportError as error:
+                    refused.append(error)
+                    return
+                statuses.add(answer.status_code)
+                if answer.status_code == 202:
+                    accepted.append(answer.json()["job_id"])
+
+    threads = [threading.Thread(target=post, args=(n % 2 == 0,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + 10
+    while len(accepted) < 20:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    before = len(accepted)
+    ended = stop(process)
+    for thread in threads:
+        thread.join(10)
+    assert ended() < EXIT_SECONDS
+    assert statuses == {202}
+    assert len(accepted) > before
+    assert len(refused) == 8
+    # The kernel may take a connection between the last accept and the close: of thousands one, not each that waits.
+    assert sum(not isinstance(error, httpx.ConnectError) for error in refused) <= 1, refused
+    assert all(services.turns.get(JobId.parse(job_id)) for job_id in accepted)
