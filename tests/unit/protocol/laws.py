@@ -1,0 +1,175 @@
+"""What must hold at every write, at every event, and when all has come to rest."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from chatapp.live.events import key_of
+from chatapp.model import JobId, Status
+from chatapp.payloads import COMPLETED, DELTA, OPENING, SNAPSHOT, TERMINAL
+from chatapp.stores.dynamo import from_item
+from tests.unit.protocol.actors import Actor, Killed
+from tests.unit.protocol.expressions import Item
+
+if TYPE_CHECKING:
+    from tests.unit.protocol.world import World
+
+ENDED = {s.value for s in Status if s.ended}
+AFTER_THE_END = {"DlqPending", "OpenShard", "WakeAt"}
+"""What may still change of an ended turn: what its dead letter needs until the dead-letter queue has it."""
+
+KEPT_FOR_GOOD = {"UserId", "Flow", "Model", "CreatedAt", "RetryOf", "Turn", "SessionId"}
+
+
+class Violation(AssertionError):
+    """A law was broken. Carries what happened up to then."""
+
+
+class Laws:
+    """Watches a world."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.ends: Counter[JobId] = Counter()
+        self.retries: Counter[tuple[str, int]] = Counter()
+        self.unpublished: set[JobId] = set()
+        """Turns whose end may be missing in the log: who was to publish it was killed, or its message was lost."""
+        self.forgotten: set[str] = set()
+        """Sessions whose logs may have gaps, or be gone: they were deleted, or Redis was away or emptied."""
+
+    def broken(self, law: str) -> NoReturn:
+        """Say that a law was broken. The code that broke it is stopped, and cannot catch this."""
+        self._world.broken = Violation("\n".join([law, "", *self._world.trace[-80:]]))
+        if (actor := Actor.current()) is None:
+            raise self._world.broken
+        actor.killed = True
+        raise Killed
+
+    def _need(self, holds: bool, law: str) -> None:
+        if not holds:
+            self.broken(law)
+
+    # --- every write
+
+    def on_write(self, table: str, before: Item | None, after: Item) -> None:
+        """Look at an item that has changed."""
+        if table.endswith("turns") and int(after["Turn"]["N"]) > 0:
+            self._turn(from_item(before) if before else None, from_item(after))
+
+    def _turn(self, old: dict[str, Any] | None, new: dict[str, Any]) -> None:
+        job_id = JobId(new["SessionId"], new["Turn"])
+        self._world.note(f"    {job_id.turn} is {_shown(new)}")
+        if old is None:
+            self._added(job_id, new)
+            return
+        changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+        self._need(not changed & KEPT_FOR_GOOD, f"{job_id} changed what is kept for good: {changed}")
+        if old["Status"] in ENDED:
+            self._need(changed <= AFTER_THE_END, f"{job_id} had ended and changed: {changed}")
+            return
+        for count in ("Attempt", "Failures", "Crashes", "HandBacks"):
+            self._need(new.get(count, 0) >= old.get(count, 0), f"{count} of {job_id} went back")
+        if new["Status"] in ENDED:
+            self._ended(job_id, old, new)
+        elif new["Status"] == "running" and new.get("ClaimId") != old.get("ClaimId"):
+            self._claimed(job_id, old, new)
+        if "Input" in changed:
+            self._need(old["Status"] == "queued" and old["Attempt"] == 0, f"{job_id} was begun and got another input")
+
+    def _added(self, job_id: JobId, new: dict[str, Any]) -> None:
+        session = self._session(job_id)
+        self._need(session["TurnCount"] == job_id.turn, f"{job_id} was added and is not its session's last turn")
+        self._need(job_id.turn in session["OpenTurns"], f"{job_id} was added and is not open in its session")
+        if "RetryOf" in new:
+            self.retries[job_id.session_id, new["RetryOf"]] += 1
+            self._need(self.retries[job_id.session_id, new["RetryOf"]] == 1, f"{job_id} is a second retry of one turn")
+            tried = self._world.turn(JobId(job_id.session_id, new["RetryOf"]))
+            self._need(tried is not None and tried.status.ended, f"{job_id} is a retry of a turn that had not ended")
+
+    def _claimed(self, job_id: JobId, old: dict[str, Any], new: dict[str, Any]) -> None:
+        opened = self._session(job_id).get("OpenTurns", frozenset())
+        self._need(job_id.turn == min(opened, default=0), f"{job_id} was claimed and is not the head of {sorted(opened)}")
+        running = [n for n in opened if n != job_id.turn and self._live(JobId(job_id.session_id, n))]
+        self._need(not running, f"{job_id} was claimed while {running} run")
+        self._need(new["Attempt"] == old["Attempt"] + 1, f"a claim of {job_id} did not raise its attempt by one")
+        self._need(not self._live(job_id), f"the live lease of {job_id} was stolen")
+        settings = self._world.settings
+        bound = settings.max_failures + settings.max_crashes + new.get("HandBacks", 0) + self._world.free_attempts
+        self._need(new["Attempt"] <= bound, f"{job_id} was attempted {new['Attempt']} times")
+
+    def _live(self, job_id: JobId) -> bool:
+        """Say whether some process believes, and may believe, that it holds the turn."""
+        turn = self._world.turn(job_id)
+        if turn is None or turn.status is not Status.RUNNING:
+            return False
+        held = [lease for p in self._world.processes for lease in p.services.leases._held.values() if lease.left]
+        return any(lease.turn.job_id == job_id and lease.turn.attempt == turn.attempt - 1 for lease in held)
+
+    def _ended(self, job_id: JobId, old: dict[str, Any], new: dict[str, Any]) -> None:
+        self.ends[job_id] += 1
+        self._need(job_id.turn not in self._session(job_id).get("OpenTurns", ()), f"{job_id} ended and is still open")
+        attempt = int(new["EndId"].split("-")[0])
+        self._need(attempt == new["Attempt"], f"the end of {job_id} is not its last attempt's")
+        if new["Status"] == "completed":
+            self._need(new["Answer"] in self._world.model.said, f"{job_id} completed with {new['Answer']!r}: nobody said that")
+            self._need(attempt == old["Attempt"], f"{job_id} was completed by somebody who did not hold it")
+        if new["Status"] == "failed":
+            self._need(new["Error"]["code"] != "turn_failed", f"{job_id} failed by a fault of ours")
+        self._world.stored_an_end(job_id)
+
+    def _session(self, job_id: JobId) -> dict[str, Any]:
+        return from_item(self._world.table.items[self._world.settings.table_name("sessions")][job_id.session_id,])
+
+    # --- every event
+
+    def on_event(self, key: str, text: str) -> None:
+        """Look at an event that was appended to a log."""
+        said = json.loads(text)
+        *before, _ = [json.loads(event) for _, event in self._world.redis.streams[key]]
+        job_id = JobId.parse(said["job_id"])
+        turn = self._world.turn(job_id) if job_id else None
+        self._world.note(f"    log of {turn.number if turn else '?'}: {said['id']} {said['type']}")
+        self._need(not any(e["type"] in TERMINAL for e in before), f"{said['type']} follows the end of {job_id}")
+        if said["type"] in TERMINAL:
+            self._need(turn is not None and str(turn.end_id) == said["id"], f"{job_id} is told to have ended, and its turn says no")
+        if turn is None or turn.session_id in self.forgotten:
+            return
+        same = [e for e in before if e["attempt"] == said["attempt"]]
+        self._need(said["seq"] == len(same), f"{job_id} has a gap before {said['id']}")
+        if said["type"] == COMPLETED:
+            self._need(_text(before) == said["text"], f"the pieces of {job_id} do not join to its answer")
+
+    # --- at rest
+
+    def at_rest(self) -> None:
+        """Look at everything once more, when nothing is left to do."""
+        for turn in self._world.all_turns():
+            job_id = turn.job_id
+            self._need(turn.status.ended, f"{job_id} is left {turn.status}")
+            self._need(self.ends[job_id] == 1, f"{job_id} ended {self.ends[job_id]} times")
+            self._need(not turn.dlq_pending, f"the dead letter of {job_id} was forgotten")
+            for_good = turn.status is Status.FAILED and self._world.for_good(turn)
+            self._need(
+                (job_id in self._world.dead_letters.held) == for_good,
+                f"{job_id} is {'not ' if for_good else ''}in the dead-letter queue",
+            )
+            self._need(self._world.model.calls[str(job_id)] <= turn.attempt, f"{job_id} cost more model calls than attempts")
+            ends = [e for _, e in self._world.redis.streams.get(key_of(job_id), []) if json.loads(e)["type"] in TERMINAL]
+            excused = job_id in self.unpublished or job_id.session_id in self.forgotten
+            self._need(len(ends) == 1 or (excused and not ends), f"{job_id} has {len(ends)} ends in its log")
+        for session in self._world.all_sessions():
+            self._need(not session.open_turns, f"{session.id} has open turns that are not there: {session.open_turns}")
+
+
+def _text(events: list[dict[str, Any]]) -> str:
+    opening = max((i for i, e in enumerate(events) if e["type"] in OPENING), default=0)
+    return "".join(e["text"] for e in events[opening:] if e["type"] in (DELTA, SNAPSHOT) and e.get("kind", "text") == "text")
+
+
+def _shown(item: dict[str, Any]) -> str:
+    names = "Status Attempt Failures Crashes HandBacks Due LeaseEnd CancelRequested EndId DlqPending".split()
+    return " ".join(f"{n}={item[n]}" for n in names if item.get(n))
+
+
+Watch = Callable[[str, Item | None, Item], None]

@@ -1,0 +1,160 @@
+"""The product's flows under a scheduler that may do its worst: one end per turn, in order, and always a way to end."""
+
+import logging
+import os
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from tests.unit.protocol.actors import FATES
+from tests.unit.protocol.world import World, make_settings
+from tests.unit.protocol.wires import Message
+
+EXAMPLES = int(os.environ.get("PROTOCOL_EXAMPLES", "250"))
+"""Runs of the model. Set it to some 10,000 for a night."""
+
+PRODUCT = make_settings()
+ANY = st.integers(0, 1_000)
+HOW = st.tuples(st.integers(0, 9), st.sampled_from(("ok",) * 6 + FATES))
+"""How far a call goes before something else has its turn (an answer takes about nine requests), and how its last one ends."""
+DRIFTS = st.just((0, 0))
+
+
+class Protocol(RuleBasedStateMachine):
+    """What may happen. Each rule picks among what there is."""
+
+    def __init__(self):
+        super().__init__()
+        self.world = None
+
+    @initialize(drifts=DRIFTS, turns=st.integers(1, 3))
+    def begin(self, drifts, turns):
+        self.world = World(PRODUCT, drifts=drifts)
+        for _ in range(turns):
+            self.world.submit(0)
+
+    # --- what is done
+
+    @rule(n=ANY, process=ANY, how=HOW)
+    @precondition(lambda self: self.work())
+    def go_on(self, n, process, how):
+        """Receive a message, or go on with what was begun."""
+        chosen = self.pick(self.work(), n)
+        if isinstance(chosen, Message):
+            self.world.receive(self.pick(self.awake(), process), chosen, how)
+        else:
+            self.world.run(chosen, how)
+
+    @rule(n=ANY, process=ANY, how=HOW)
+    @precondition(lambda self: self.work())
+    def go_on_still(self, n, process, how):
+        """The same: more is done than goes wrong."""
+        self.go_on(n, process, how)
+
+    @rule(n=ANY, what=st.sampled_from(["renew", "relay"]), how=HOW)
+    @precondition(lambda self: self.awake())
+    def beat(self, n, what, how):
+        self.world.beat(self.pick(self.awake(), n), what, how)
+
+    @rule(n=ANY)
+    @precondition(lambda self: self.unsent())
+    def flush(self, n):
+        self.world.flush(self.pick(self.unsent(), n))
+
+    @rule(session=st.integers(0, 1), on_busy=st.sampled_from(["enqueue", "enqueue", "reject"]), how=HOW)
+    @precondition(lambda self: self.world.begun < 8)
+    def submit(self, session, on_busy, how):
+        self.world.submit(session, on_busy, how)
+
+    @rule(session=st.integers(0, 1))
+    @precondition(lambda self: self.within("bury", 1))
+    def bury(self, session):
+        self.world.bury(session)
+
+    @rule(ms=st.sampled_from([50, 1_000, 3_000, 3_000, 8_000, 8_000, 21_000, 21_000, 31_000, 62_000, 3_601_000]))
+    def advance(self, ms):
+        self.world.advance(ms)
+
+    # --- what goes wrong
+
+    @rule(n=ANY)
+    @precondition(lambda self: self.world.actors)
+    def kill(self, n):
+        self.world.kill(self.pick(self.world.actors, n).process)
+
+    @rule(n=ANY)
+    @precondition(lambda self: self.world.actors)
+    def pause(self, n):
+        self.world.pause(self.pick(self.world.actors, n).process)
+
+    @rule(n=ANY, lost=st.booleans())
+    @precondition(lambda self: self.world.queue.messages and self.within("message", 6))
+    def message_trouble(self, n, lost):
+        message = self.pick(list(self.world.queue.messages.values()), n)
+        if lost:
+            self.world.lose(message)
+        else:
+            self.world.double(message)
+
+    @rule(what=st.sampled_from(["away", "back", "restarted empty"]))
+    @precondition(lambda self: self.within("redis", 3))
+    def redis_trouble(self, what):
+        self.world.redis_trouble(what)
+
+    # --- what there is
+
+    def pick(self, among, n):
+        return among[n % len(among)]
+
+    def within(self, what, times):
+        """Say whether a kind of trouble may come once more in this run."""
+        return self.world.troubles[what] < times
+
+    def awake(self):
+        return [p for p in self.world.processes if not p.paused]
+
+    def unsent(self):
+        return [p for p in self.awake() if not p.flusher.idle]
+
+    def work(self):
+        return [*self.world.runnable(), *(self.world.queue.visible() if self.awake() else ())]
+
+    def teardown(self):
+        if self.world is None:
+            return
+        try:
+            if not self.world.broken:
+                self.world.come_to_rest()
+        finally:
+            self.world.close()
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    """Nobody reads a million warnings of staged faults."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def explore(machine, examples, **more):
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            derandomize=True,
+            database=None,
+            deadline=None,
+            max_examples=examples,
+            stateful_step_count=40,
+            suppress_health_check=list(HealthCheck),
+            **({"phases": (Phase.generate, Phase.shrink)} | more),
+        ),
+    )
+
+
+@pytest.mark.timeout(0)
+def test_whatever_happens_every_turn_ends_once_and_in_order():
+    """Messages lost and doubled, workers killed and paused, stores and queues that fail, clocks that drift."""
+    explore(Protocol, EXAMPLES)
