@@ -8,9 +8,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from chatapp.model import Session, Turn
+from chatapp.stores import turns
 from tests.unit.protocol.actors import FATES
+from tests.unit.protocol.laws import Violation
 from tests.unit.protocol.world import World, make_settings
-from tests.unit.protocol.wires import Message
+from tests.unit.protocol.wires import Message, Redis
 
 EXAMPLES = int(os.environ.get("PROTOCOL_EXAMPLES", "250"))
 """Runs of the model. Set it to some 10,000 for a night."""
@@ -25,14 +28,16 @@ DRIFTS = st.just((0, 0))
 class Protocol(RuleBasedStateMachine):
     """What may happen. Each rule picks among what there is."""
 
+    relay = True
+
     def __init__(self):
         super().__init__()
         self.world = None
 
-    @initialize(drifts=DRIFTS, turns=st.integers(1, 3))
-    def begin(self, drifts, turns):
-        self.world = World(PRODUCT, drifts=drifts)
-        for _ in range(turns):
+    @initialize(drifts=DRIFTS, submitted=st.integers(1, 3))
+    def begin(self, drifts, submitted):
+        self.world = World(PRODUCT, drifts=drifts, relay=self.relay)
+        for _ in range(submitted):
             self.world.submit(0)
 
     # --- what is done
@@ -88,6 +93,15 @@ class Protocol(RuleBasedStateMachine):
     @precondition(lambda self: self.world.actors)
     def pause(self, n):
         self.world.pause(self.pick(self.world.actors, n).process)
+
+    @rule(n=ANY, process=ANY, how=HOW)
+    @precondition(lambda self: self.awake() and any(a.message for a in self.world.actors))
+    def overtake(self, n, process, how):
+        """Hold a call up until its lease has lapsed and its message is back, and give that to somebody."""
+        self.world.advance(31_000)
+        message = self.pick([a.message for a in self.world.actors if a.message], n)
+        if message in self.world.queue.visible():
+            self.world.receive(self.pick(self.awake(), process), message, how)
 
     @rule(n=ANY, lost=st.booleans())
     @precondition(lambda self: self.world.queue.messages and self.within("message", 6))
@@ -158,3 +172,58 @@ def explore(machine, examples, **more):
 def test_whatever_happens_every_turn_ends_once_and_in_order():
     """Messages lost and doubled, workers killed and paused, stores and queues that fail, clocks that drift."""
     explore(Protocol, EXAMPLES)
+
+
+class NoRelay(Protocol):
+    """A fleet without the relay."""
+
+    relay = False
+
+
+def claims_behind_the_head(patch):
+    """Give the last open turn the head's right."""
+    patch.setattr(Session, "head", property(lambda session: max(session.open_turns, default=None)))
+
+
+def ends_that_nobody_fences(patch):
+    """Let any attempt store its end, and renew its lease, whoever holds the turn by now."""
+    patch.setattr(turns, "MINE", "Status = :running AND :attempt = :attempt AND :claim = :claim")
+
+
+def ends_by_others_unseen(patch):
+    """Let who cancels a turn end it whatever has become of it meanwhile."""
+    patch.setattr(turns, "OPEN_AS_SEEN", "Status IN (:queued, :running) AND :attempt = :attempt")
+
+
+def leases_that_do_not_count(patch):
+    """Let a running turn be claimed whatever its lease says."""
+    patch.setattr(Turn, "lease_end", 0)
+
+
+def a_log_without_a_fence(patch):
+    """Let Redis take the events of an attempt that has lost its turn."""
+    patch.setattr(Redis, "append", _append_without_a_fence)
+
+
+def _append_without_a_fence(redis, key, attempt, opens, pairs):
+    for seq, event in pairs:
+        redis.streams.setdefault(key, []).append(((attempt, seq), event))
+        redis.watch(key, event)
+    return "OK"
+
+
+BROKEN = [claims_behind_the_head, ends_that_nobody_fences, ends_by_others_unseen, a_log_without_a_fence]
+
+
+@pytest.mark.parametrize("break_it", BROKEN)
+def test_the_model_finds_a_protocol_that_is_broken(break_it, monkeypatch):
+    """Each condition that guards the protocol is missed by the model when it is gone."""
+    break_it(monkeypatch)
+    with pytest.raises(Violation):
+        explore(Protocol, 500, phases=(Phase.generate,))
+
+
+def test_the_model_finds_that_the_relay_is_missing():
+    """Without it a turn whose message is lost is never looked at again."""
+    with pytest.raises(Violation, match="there is still open work"):
+        explore(NoRelay, 500, phases=(Phase.generate,))

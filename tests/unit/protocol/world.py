@@ -62,7 +62,7 @@ class Process:
 class World:
     """Everything there is. `trace` tells what happened, for whoever reads a violation."""
 
-    def __init__(self, settings: Settings, *, drifts: tuple[int, ...] = (0, 0), sessions: int = 2) -> None:
+    def __init__(self, settings: Settings, *, drifts: tuple[int, ...] = (0, 0), sessions: int = 2, relay: bool = True) -> None:
         self.settings = settings
         self.time = Time()
         self.table = Table(settings.dynamodb_table_prefix)
@@ -71,6 +71,7 @@ class World:
         self.model = Model()
         self.dead_letters = DeadLetters()
         self.trace: list[str] = []
+        self.relay = relay
         self.broken: Exception | None = None
         self.healing = False
         self.free_attempts = 0
@@ -235,7 +236,7 @@ class World:
 
     def beat(self, process: Process, what: str, how: How = TO_THE_END) -> None:
         """Let a process renew its leases or look at open work, unless it is at it."""
-        if any(a.process is process and a.about == what for a in self.actors):
+        if any(a.process is process and a.about == what for a in self.actors) or (what == "relay" and not self.relay):
             return
         work = {"renew": process.services.leases.renew_all, "relay": process.services.relay.look}[what]
         self.start(process, what, work, how=how)
