@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from chatapp.flows import relay
 from chatapp.model import Session, Turn
 from chatapp.stores import turns
 from tests.unit.protocol.actors import FATES
@@ -18,11 +19,12 @@ from tests.unit.protocol.wires import Message, Redis
 EXAMPLES = int(os.environ.get("PROTOCOL_EXAMPLES", "250"))
 """Runs of the model. Set it to some 10,000 for a night."""
 
-PRODUCT = make_settings()
+FAILS_FAST, WAITS = make_settings(), make_settings(on_breaker_open="wait")
 ANY = st.integers(0, 1_000)
 HOW = st.tuples(st.integers(0, 9), st.sampled_from(("ok",) * 6 + FATES))
 """How far a call goes before something else has its turn (an answer takes about nine requests), and how its last one ends."""
-DRIFTS = st.just((0, 0))
+ON_BUSY = st.sampled_from(["enqueue", "enqueue", "merge", "interrupt", "reject"])
+DRIFTS = st.sampled_from([(0, 0), (0, 0), (60_000, 0), (0, -60_000), (60_000, -60_000)])
 
 
 class Protocol(RuleBasedStateMachine):
@@ -34,9 +36,9 @@ class Protocol(RuleBasedStateMachine):
         super().__init__()
         self.world = None
 
-    @initialize(drifts=DRIFTS, submitted=st.integers(1, 3))
-    def begin(self, drifts, submitted):
-        self.world = World(PRODUCT, drifts=drifts, relay=self.relay)
+    @initialize(waits=st.booleans(), drifts=DRIFTS, submitted=st.integers(1, 3))
+    def begin(self, waits, drifts, submitted):
+        self.world = World(WAITS if waits else FAILS_FAST, drifts=drifts, relay=self.relay)
         for _ in range(submitted):
             self.world.submit(0)
 
@@ -58,7 +60,7 @@ class Protocol(RuleBasedStateMachine):
         """The same: more is done than goes wrong."""
         self.go_on(n, process, how)
 
-    @rule(n=ANY, what=st.sampled_from(["renew", "relay"]), how=HOW)
+    @rule(n=ANY, what=st.sampled_from(["leases", "relay"]), how=HOW)
     @precondition(lambda self: self.awake())
     def beat(self, n, what, how):
         self.world.beat(self.pick(self.awake(), n), what, how)
@@ -68,10 +70,20 @@ class Protocol(RuleBasedStateMachine):
     def flush(self, n):
         self.world.flush(self.pick(self.unsent(), n))
 
-    @rule(session=st.integers(0, 1), on_busy=st.sampled_from(["enqueue", "enqueue", "reject"]), how=HOW)
-    @precondition(lambda self: self.world.begun < 8)
-    def submit(self, session, on_busy, how):
-        self.world.submit(session, on_busy, how)
+    @rule(session=st.integers(0, 1), on_busy=ON_BUSY, restart=st.sampled_from(["reset", "reset", "fail"]), how=HOW)
+    @precondition(lambda self: len(self.world.messages) < 8)
+    def submit(self, session, on_busy, restart, how):
+        self.world.submit(session, on_busy, restart, how)
+
+    @rule(n=ANY, how=HOW)
+    @precondition(lambda self: self.world.job_ids() and self.within("cancel", 3))
+    def cancel(self, n, how):
+        self.world.cancel(self.pick(self.world.job_ids(), n), how)
+
+    @rule(n=ANY, how=HOW)
+    @precondition(lambda self: self.world.job_ids() and self.within("retry", 3))
+    def retry(self, n, how):
+        self.world.retry(self.pick(self.world.job_ids(), n), how)
 
     @rule(session=st.integers(0, 1))
     @precondition(lambda self: self.within("bury", 1))
@@ -94,6 +106,11 @@ class Protocol(RuleBasedStateMachine):
     def pause(self, n):
         self.world.pause(self.pick(self.world.actors, n).process)
 
+    @rule(n=ANY)
+    @precondition(lambda self: self.answering())
+    def hand_back(self, n):
+        self.world.hand_back(self.pick(self.answering(), n).process)
+
     @rule(n=ANY, process=ANY, how=HOW)
     @precondition(lambda self: self.awake() and any(a.message for a in self.world.actors))
     def overtake(self, n, process, how):
@@ -112,6 +129,10 @@ class Protocol(RuleBasedStateMachine):
         else:
             self.world.double(message)
 
+    @rule(fate=st.sampled_from(FATES))
+    def provider(self, fate):
+        self.world.provider(fate)
+
     @rule(what=st.sampled_from(["away", "back", "restarted empty"]))
     @precondition(lambda self: self.within("redis", 3))
     def redis_trouble(self, what):
@@ -126,11 +147,14 @@ class Protocol(RuleBasedStateMachine):
         """Say whether a kind of trouble may come once more in this run."""
         return self.world.troubles[what] < times
 
+    def answering(self):
+        return [a for a in self.world.actors if a.message and not a.process.paused]
+
     def awake(self):
         return [p for p in self.world.processes if not p.paused]
 
     def unsent(self):
-        return [p for p in self.awake() if not p.flusher.idle]
+        return [p for p in (*self.awake(), *self.world.clients) if not p.flusher.idle and not p.paused]
 
     def work(self):
         return [*self.world.runnable(), *(self.world.queue.visible() if self.awake() else ())]
@@ -145,9 +169,26 @@ class Protocol(RuleBasedStateMachine):
             self.world.close()
 
 
+class Inline:
+    """An executor that does at once, in the caller, what it is given."""
+
+    def __init__(self, _threads, thread_name_prefix):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        pass
+
+    def map(self, work, given):
+        return [work(one) for one in given]
+
+
 @pytest.fixture(autouse=True)
-def _quiet():
-    """Nobody reads a million warnings of staged faults."""
+def _stepped(monkeypatch):
+    """Run the relay's threads in their caller, where they can be stepped; nobody reads a million warnings of staged faults."""
+    monkeypatch.setattr(relay, "ThreadPoolExecutor", Inline)
     logging.disable()
     yield
     logging.disable(logging.NOTSET)

@@ -36,6 +36,7 @@ class Actor(greenlet):
         self.when_done: Callable[[Actor], None] = lambda _actor: None
         self.message: Any = None
         self.owes: set[object] = set()
+        self.interrupts: list[tuple[Exception, Callable[[], bool]]] = []
 
     def run(self, _fate: str) -> None:
         """Do the work. For greenlet: the first step begins it."""
@@ -55,8 +56,14 @@ class Actor(greenlet):
         return found if isinstance(found, Actor) else None
 
     def step(self, fate: str = "ok") -> None:
-        """Let the request that is waited for meet its fate, and run up to the next one."""
+        """Let the request that is waited for meet its fate, or be broken off, and run up to the next one."""
         self.parent = getcurrent()
+        while self.interrupts:
+            error, still_waits = self.interrupts.pop(0)
+            if still_waits():
+                self.interrupts.clear()
+                self.throw(error)
+                return
         self.switch(fate)
 
     def kill(self) -> None:
@@ -65,6 +72,17 @@ class Actor(greenlet):
         if self:  # it has begun and not ended
             self.parent = getcurrent()
             self.throw(Killed)
+
+
+class Interrupting:
+    """The `Interrupts` port: the exception is raised in the actor when it is stepped next, if it waits there by then."""
+
+    def here(self) -> Callable[[Exception, Callable[[], bool]], None]:
+        """Make an interrupt of the current actor."""
+        actor = Actor.current()
+        if actor is None:
+            raise RuntimeError("only an actor can be interrupted")
+        return lambda error, still_waits: actor.interrupts.append((error, still_waits))
 
 
 def reach(what: str, detail: str = "") -> str:

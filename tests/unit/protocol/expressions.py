@@ -170,6 +170,13 @@ class _Reader:
         return "SET", name, value
 
     def term(self) -> Operand:
+        if self.accept("list_append"):
+            self.take("(")
+            first = self.operand()
+            self.take(",")
+            second = self.operand()
+            self.take(")")
+            return lambda item, values: _joined(first(item, values), second(item, values))
         if not self.accept("if_not_exists"):
             return self.operand()
         self.take("(")
@@ -188,6 +195,12 @@ def _sum(left: Operand, sign: str, right: Operand) -> Operand:
         return {"N": str(Decimal(a["N"]) + (1 if sign == "+" else -1) * Decimal(b["N"]))}
 
     return value
+
+
+def _joined(first: Value | None, second: Value | None) -> Value:
+    if first is None or second is None:
+        raise Invalid("a list to be joined is missing")
+    return {"L": first["L"] + second["L"]}
 
 
 def _equal(a: Value | None, b: Value | None) -> bool:

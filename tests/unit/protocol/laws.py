@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from chatapp.live.events import key_of
-from chatapp.model import JobId, Status
+from chatapp.model import JobId, Status, Turn, text_of
 from chatapp.payloads import COMPLETED, DELTA, OPENING, SNAPSHOT, TERMINAL
 from chatapp.stores.dynamo import from_item
 from tests.unit.protocol.actors import Actor, Killed
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 ENDED = {s.value for s in Status if s.ended}
 AFTER_THE_END = {"DlqPending", "OpenShard", "WakeAt"}
 """What may still change of an ended turn: what its dead letter needs until the dead-letter queue has it."""
+
+COUNTS = ("Failures", "Crashes", "HandBacks")
+"""What an attempt may come to. A wait for the breaker costs nothing."""
+
+TRANSIENT = ("provider_unavailable", "provider_rate_limited")
+
+CLOCKS_DIFFER = 0.0
+"""Seconds by which the clocks of two machines may differ once they are anchored."""
 
 KEPT_FOR_GOOD = {"UserId", "Flow", "Model", "CreatedAt", "RetryOf", "Turn", "SessionId"}
 
@@ -32,6 +40,7 @@ class Laws:
     def __init__(self, world: "World") -> None:
         self._world = world
         self.ends: Counter[JobId] = Counter()
+        self.waits: Counter[JobId] = Counter()
         self.retries: Counter[tuple[str, int]] = Counter()
         self.unpublished: set[JobId] = set()
         """Turns whose end may be missing in the log: who was to publish it was killed, or its message was lost."""
@@ -68,12 +77,14 @@ class Laws:
         if old["Status"] in ENDED:
             self._need(changed <= AFTER_THE_END, f"{job_id} had ended and changed: {changed}")
             return
-        for count in ("Attempt", "Failures", "Crashes", "HandBacks"):
+        for count in ("Attempt", *COUNTS):
             self._need(new.get(count, 0) >= old.get(count, 0), f"{count} of {job_id} went back")
         if new["Status"] in ENDED:
             self._ended(job_id, old, new)
         elif new["Status"] == "running" and new.get("ClaimId") != old.get("ClaimId"):
             self._claimed(job_id, old, new)
+        elif new["Status"] == "queued" and old["Status"] == "running":
+            self._requeued(job_id, old, new)
         if "Input" in changed:
             self._need(old["Status"] == "queued" and old["Attempt"] == 0, f"{job_id} was begun and got another input")
 
@@ -90,21 +101,24 @@ class Laws:
     def _claimed(self, job_id: JobId, old: dict[str, Any], new: dict[str, Any]) -> None:
         opened = self._session(job_id).get("OpenTurns", frozenset())
         self._need(job_id.turn == min(opened, default=0), f"{job_id} was claimed and is not the head of {sorted(opened)}")
-        running = [n for n in opened if n != job_id.turn and self._live(JobId(job_id.session_id, n))]
-        self._need(not running, f"{job_id} was claimed while {running} run")
-        self._need(new["Attempt"] == old["Attempt"] + 1, f"a claim of {job_id} did not raise its attempt by one")
-        self._need(not self._live(job_id), f"the live lease of {job_id} was stolen")
+        self._need("CancelRequested" not in old, f"{job_id} was claimed after its cancellation was asked for")
+        if old["Status"] == "running":
+            self._need(self._lease_left(job_id, old["Attempt"]) <= CLOCKS_DIFFER, f"the live lease of {job_id} was stolen")
+        came_to = sum(new.get(name, 0) for name in COUNTS) + self.waits[job_id]
+        self._need(new["Attempt"] == old["Attempt"] + 1 == came_to + 1, f"the attempts of {job_id} came to something else")
         settings = self._world.settings
-        bound = settings.max_failures + settings.max_crashes + new.get("HandBacks", 0) + self._world.free_attempts
-        self._need(new["Attempt"] <= bound, f"{job_id} was attempted {new['Attempt']} times")
+        self._need(new.get("Failures", 0) < settings.max_failures, f"{job_id} is tried after its last failure")
 
-    def _live(self, job_id: JobId) -> bool:
-        """Say whether some process believes, and may believe, that it holds the turn."""
-        turn = self._world.turn(job_id)
-        if turn is None or turn.status is not Status.RUNNING:
-            return False
-        held = [lease for p in self._world.processes for lease in p.services.leases._held.values() if lease.left]
-        return any(lease.turn.job_id == job_id and lease.turn.attempt == turn.attempt - 1 for lease in held)
+    def _requeued(self, job_id: JobId, old: dict[str, Any], new: dict[str, Any]) -> None:
+        counted = sum(new.get(name, 0) - old.get(name, 0) for name in COUNTS)
+        self._need(counted in (0, 1), f"one attempt of {job_id} was counted twice")
+        self._need(new["Attempt"] == old["Attempt"], f"{job_id} was given back with another attempt")
+        self.waits[job_id] += not counted
+
+    def _lease_left(self, job_id: JobId, attempt: int) -> float:
+        """Say for how many seconds some process may believe that it holds the turn."""
+        held = [lease for p in self._world.processes for lease in p.services.leases._held.values()]
+        return max((x.left for x in held if x.turn.job_id == job_id and x.turn.attempt == attempt), default=0)
 
     def _ended(self, job_id: JobId, old: dict[str, Any], new: dict[str, Any]) -> None:
         self.ends[job_id] += 1
@@ -112,7 +126,9 @@ class Laws:
         attempt = int(new["EndId"].split("-")[0])
         self._need(attempt == new["Attempt"], f"the end of {job_id} is not its last attempt's")
         if new["Status"] == "completed":
-            self._need(new["Answer"] in self._world.model.said, f"{job_id} completed with {new['Answer']!r}: nobody said that")
+            asked = self._world.model.said.get(new["Answer"])
+            self._need(asked is not None, f"{job_id} completed with {new['Answer']!r}: nobody said that")
+            self._need(asked == text_of(new["Input"]), f"{job_id} was answered, and {asked!r} is not what was asked")
             self._need(attempt == old["Attempt"], f"{job_id} was completed by somebody who did not hold it")
         if new["Status"] == "failed":
             self._need(new["Error"]["code"] != "turn_failed", f"{job_id} failed by a fault of ours")
@@ -149,17 +165,43 @@ class Laws:
             self._need(turn.status.ended, f"{job_id} is left {turn.status}")
             self._need(self.ends[job_id] == 1, f"{job_id} ended {self.ends[job_id]} times")
             self._need(not turn.dlq_pending, f"the dead letter of {job_id} was forgotten")
-            for_good = turn.status is Status.FAILED and self._world.for_good(turn)
-            self._need(
-                (job_id in self._world.dead_letters.held) == for_good,
-                f"{job_id} is {'not ' if for_good else ''}in the dead-letter queue",
-            )
-            self._need(self._world.model.calls[str(job_id)] <= turn.attempt, f"{job_id} cost more model calls than attempts")
+            self._dead_letter(turn)
+            tries = 1 + turn.failures + min(turn.crashes, self._world.settings.max_crashes) + turn.hand_backs + self.waits[job_id]
+            self._need(self._world.model.calls[str(job_id)] <= tries, f"{job_id} cost more model calls than it had tries")
             ends = [e for _, e in self._world.redis.streams.get(key_of(job_id), []) if json.loads(e)["type"] in TERMINAL]
             excused = job_id in self.unpublished or job_id.session_id in self.forgotten
             self._need(len(ends) == 1 or (excused and not ends), f"{job_id} has {len(ends)} ends in its log")
         for session in self._world.all_sessions():
             self._need(not session.open_turns, f"{session.id} has open turns that are not there: {session.open_turns}")
+        self._messages_kept()
+
+    def _dead_letter(self, turn: Turn) -> None:
+        held = turn.job_id in self._world.dead_letters.held
+        code = turn.error["code"] if turn.status is Status.FAILED and turn.error else None
+        last = turn.failures == self._world.settings.max_failures - 1
+        if code == "crashed":
+            self._need(held, f"{turn.job_id} crashed for good and is not in the dead-letter queue")
+        elif code in TRANSIENT and last:
+            # Whoever waited an hour for the breaker was not tried for the last time: both are right.
+            waited = turn.ended_at is not None and turn.ended_at - turn.created_at > self._world.settings.queue_deadline_seconds * 1000
+            self._need(held or waited, f"{turn.job_id} failed for good and is not in the dead-letter queue")
+        else:
+            self._need(not held, f"{turn.job_id} is in the dead-letter queue: {turn.status} {code}")
+
+    def _messages_kept(self) -> None:
+        """Every accepted message stands in one turn, the one that was named; one that was not accepted stands in one at most."""
+        said = {turn.job_id: text_of(turn.input).split("\n") for turn in self._world.all_turns()}
+        for turn in self._world.all_turns():
+            if turn.retry_of is not None:  # what it has from the turn that it tries again was posted to that one
+                tried = said[JobId(turn.session_id, turn.retry_of)]
+                self._need(said[turn.job_id][: len(tried)] == tried, f"{turn.job_id} does not ask what {turn.retry_of} asked")
+        for text, job_id in self._world.messages.items():
+            found = [j for j, lines in said.items() if text in lines and not self._from_another(j, text, said)]
+            self._need(found == [job_id] or (job_id is None and len(found) <= 1), f"{text!r} was accepted as {job_id}: {found}")
+
+    def _from_another(self, job_id: JobId, text: str, said: dict[JobId, list[str]]) -> bool:
+        turn = self._world.turn(job_id)
+        return turn is not None and turn.retry_of is not None and text in said[JobId(job_id.session_id, turn.retry_of)]
 
 
 def _text(events: list[dict[str, Any]]) -> str:

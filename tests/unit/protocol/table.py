@@ -60,7 +60,7 @@ class Table:
         """See boto3."""
 
         def write() -> dict[str, Any]:
-            if ClientRequestToken in self._tokens:
+            if known:
                 if self._tokens[ClientRequestToken] != TransactItems:
                     raise _error("IdempotentParameterMismatchException")
                 return {}
@@ -73,7 +73,8 @@ class Table:
             self._apply([write for _, write in plans])
             return {}
 
-        return self._request("transact_write_items", str(len(TransactItems)), write)
+        known = ClientRequestToken in self._tokens
+        return self._request("replay" if known else "transact_write_items", str(len(TransactItems)), write)
 
     def query(self, **request: Any) -> dict[str, Any]:
         """See boto3. Without paging: the answer is cut at `Limit`. What an index says is as old as the request."""
@@ -101,7 +102,8 @@ class Table:
         if fate == "conflict":
             if name == "transact_write_items":
                 raise _error("TransactionCanceledException", CancellationReasons=[{"Code": "TransactionConflict"}] * int(what))
-            raise _error("TransactionConflictException")
+            if name == "update_item":
+                raise _error("TransactionConflictException")
         answer = do()
         if fate == "lost":
             raise ReadTimeoutError(endpoint_url=_URL)

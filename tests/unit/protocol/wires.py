@@ -4,16 +4,20 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+from botocore.exceptions import ClientError
 from redis.exceptions import ConnectionError as RedisAway
 from redis.exceptions import RedisError
 
+from chatapp.clock import AnchoredClock
 from chatapp.errors import BreakerOpen, ContentRefused, ModelError, ProviderRateLimited, ProviderUnavailable, QueueUnavailable
 from chatapp.live.events import Flusher, TurnLog
 from chatapp.model import Finish, FinishReason, JobId, ModelRequest, Pending, Piece, TextDelta, Turn, Usage
 from tests.unit.protocol.actors import reach, wait_until
+from tests.unit.protocol.table import Table
 
 VISIBILITY_MS = 30_000
 BATCH = 10
@@ -27,14 +31,15 @@ class Time:
     ms: int = 1_800_000_000_000
 
 
-@dataclass(frozen=True)
-class DriftingClock:
-    """The clock of one process: its wall clock is `drift` milliseconds ahead of the world's."""
+class DriftingClock(AnchoredClock):
+    """The product's clock on a machine whose time is `drift` milliseconds ahead of the world's."""
 
-    time: Time
-    drift: int = 0
+    def __init__(self, time: Time, drift: int = 0) -> None:
+        super().__init__()
+        self.time = time
+        self.drift = drift
 
-    def now(self) -> int:
+    def machine(self) -> int:
         return self.time.ms + self.drift
 
     def monotonic(self) -> float:
@@ -42,6 +47,34 @@ class DriftingClock:
 
     def sleep(self, seconds: float) -> None:
         wait_until(self.monotonic() + seconds)
+
+
+class Connection:
+    """One process's client of the table: each answer tells the time, as the store's hooks read it from a Date header."""
+
+    def __init__(self, table: Table, clock: DriftingClock) -> None:
+        self._table = table
+        self._clock = clock
+
+    def __getattr__(self, name: str) -> Any:
+        request = getattr(self._table, name)
+
+        def ask(**given: Any) -> Any:
+            asked_at = self._clock.machine()
+            answered = False
+            try:
+                answer = request(**given)
+                answered = True
+            except ClientError:
+                answered = True
+                raise
+            finally:
+                if answered:
+                    date = datetime.fromtimestamp(self._clock.time.ms // 1000, UTC)
+                    self._clock.anchor(date, asked_at=asked_at)
+            return answer
+
+        return ask
 
 
 @dataclass
@@ -113,6 +146,17 @@ class DeadLetters:
             self.held.append(turn.job_id)
         if fate != "ok":
             raise QueueUnavailable
+
+
+@dataclass
+class Signals:
+    """The `Signals` port: every process hears it, or none does."""
+
+    hear: Callable[[JobId], None]
+
+    def look(self, job_id: JobId) -> None:
+        if reach("signal", str(job_id.turn)) == "ok":
+            self.hear(job_id)
 
 
 class Redis:
@@ -253,10 +297,12 @@ class _Flushed:
 
 @dataclass
 class Model:
-    """The model: three requests an answer, each of which may go wrong. `said` holds every whole answer."""
+    """The model: three requests an answer, each of which may go wrong. `said` holds every whole answer, with
+    what was asked; `mood` is the fate of every request that has no other."""
 
-    said: set[str] = field(default_factory=set)
+    said: dict[str, str] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
+    mood: str = "ok"
 
     def stream(self, request: ModelRequest) -> Generator[Piece, None, None]:
         self._ask("model begins", request)
@@ -269,11 +315,12 @@ class Model:
         yield TextDelta(text[10:])
         if not self._ask("model ends", request):
             return
-        self.said.add(text)
+        self.said[text] = request.messages[-1].text
         yield Finish(FinishReason.STOP, "m", Usage(1, 1))
 
     def _ask(self, what: str, request: ModelRequest) -> bool:
         fate = reach(what, request.job_id.rpartition(".")[2])
+        fate = self.mood if fate == "ok" else fate
         errors: dict[str, ModelError] = {
             "fail": ProviderUnavailable(),
             "conflict": ContentRefused(),

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
-from chatapp.errors import ChatappError
-from chatapp.flows.submit import Idempotency, Submission
+from chatapp.errors import ChatappError, StoreUnavailable
+from chatapp.flows.lease import Lease
+from chatapp.flows.submit import Accepted, Submission
 from chatapp.flows.turn import HideUntil
 from chatapp.live.events import EventLog
 from chatapp.model import JobId, ModelOptions, Session, Status, Turn, text_part
@@ -14,10 +15,10 @@ from chatapp.services import Services
 from chatapp.stores.dynamo import call, from_item
 from chatapp.stores.records import session_item, session_of, turn_of
 from config.settings import Settings
-from tests.unit.protocol.actors import Actor, reach
+from tests.unit.protocol.actors import Actor, Interrupting, reach
 from tests.unit.protocol.laws import Laws
 from tests.unit.protocol.table import Table
-from tests.unit.protocol.wires import DeadLetters, DriftingClock, Message, Model, Queue, Redis, SteppedFlusher, Time
+from tests.unit.protocol.wires import Connection, DeadLetters, DriftingClock, Message, Model, Queue, Redis, Signals, SteppedFlusher, Time
 
 USER = "ada"
 PREFIX = "p-"
@@ -28,16 +29,10 @@ STEPS = 3_000
 How = tuple[int, str]
 """How far a call goes: so many requests that are fine, then one that meets a fate (`ok`: none more)."""
 
+STORE_AWAY_SECONDS = 5
+"""How long a worker hides a message that it could not look at (see tasks/base.py)."""
+
 TO_THE_END: How = (STEPS, "ok")
-
-
-class Inline:
-    """An executor that does at once, in the caller, what it is given: the caller's requests are points of choice."""
-
-    def submit(self, work: Callable[..., object], *given: object) -> "Future[object]":
-        done: Future[object] = Future()
-        done.set_result(work(*given))
-        return done
 
 
 class Process:
@@ -48,15 +43,26 @@ class Process:
         self.drift = drift
         self.paused = False
         clock = DriftingClock(world.time, drift)
-        self.services = Services(world.settings)
-        wired = {"clock": clock, "name": name, "dynamodb": world.table, "redis": world.redis, "wakeups": world.queue}
-        wired |= {"llm": world.model, "dead_letters": world.dead_letters}
-        self.services.__dict__.update(wired)
         self.flusher = SteppedFlusher(world.redis)  # type: ignore[arg-type]
         events = EventLog(world.redis, clock)  # type: ignore[arg-type]
         events._flusher = self.flusher
-        self.services.__dict__["events"] = events
-        self.services.leases._pool = Inline()  # type: ignore[assignment]
+        self.services = Services(world.settings)
+        wired = {"clock": clock, "name": name, "dynamodb": Connection(world.table, clock), "redis": world.redis, "events": events}
+        wired |= {"wakeups": world.queue, "llm": world.model, "dead_letters": world.dead_letters, "signals": world.signals}
+        self.services.__dict__.update(wired)
+        self.services.leases._pool = _Pool(world, self)  # type: ignore[assignment]
+        self.services.leases._interrupts = Interrupting()
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """An executor whose threads are actors."""
+
+    world: "World"
+    process: Process
+
+    def submit(self, work: Callable[[Lease], None], lease: Lease) -> None:
+        self.world.start(self.process, f"renew {_place(lease.turn.job_id)}", lambda: work(lease))
 
 
 class World:
@@ -70,16 +76,17 @@ class World:
         self.queue = Queue(self.time)
         self.model = Model()
         self.dead_letters = DeadLetters()
+        self.signals = Signals(self._hear)
         self.trace: list[str] = []
         self.relay = relay
         self.broken: Exception | None = None
         self.healing = False
-        self.free_attempts = 0
         self.troubles: Counter[str] = Counter()
         self.actors: list[Actor] = []
-        self.accepted: list[JobId] = []
+        self.messages: dict[str, JobId | None] = {}
+        """Every text that was posted, with the job that it was accepted as."""
         self.laws = Laws(self)
-        self.begun = 0
+        self.clients: list[Process] = []
         self.processes = [Process(self, f"w{i}", drift) for i, drift in enumerate(drifts)]
         self.sessions = [self._session(i) for i in range(sessions)]
         self.table.reach = reach  # from here on: the sessions are there from the beginning
@@ -116,10 +123,6 @@ class World:
         """Name every turn."""
         return [JobId(s, int(n)) for s, n in self.table.items[self.settings.table_name("turns")] if int(n) > 0]
 
-    def for_good(self, turn: Turn) -> bool:
-        """Say whether a failed turn belongs into the dead-letter queue."""
-        return turn.failures >= self.settings.max_failures or turn.crashes >= self.settings.max_crashes
-
     # --- actors
 
     def start(
@@ -147,8 +150,9 @@ class World:
         actor.when_done = finished
         self.actors.append(actor)
         self.note(f"{process.name} {about}")
-        self.step(actor)
-        self.run(actor, how)
+        if Actor.current() is None:  # else it begins when it is stepped next
+            self.step(actor)
+            self.run(actor, how)
 
     def runnable(self) -> list[Actor]:
         """Give the actors that a step may be made with."""
@@ -188,32 +192,51 @@ class World:
 
     # --- what clients do
 
-    def submit(self, session: int, on_busy: str = "enqueue", how: How = TO_THE_END, key: str | None = None) -> None:
+    def _client(self) -> Process:
+        made = Process(self, f"api{len(self.clients) + 1}")
+        self.clients.append(made)
+        return made
+
+    def submit(self, session: int, on_busy: str = "enqueue", restart: str = "reset", how: How = TO_THE_END) -> None:
         """Post a message."""
-        self.begun += 1
-        process = Process(self, f"api{self.begun}")
-        idempotency = Idempotency(key, "same") if key else None
+        process = self._client()
+        text = f"message {len(self.messages) + 1}"
+        self.messages[text] = None
         submission = Submission(
             user_id=USER,
-            input=(text_part(f"message {self.begun}"),),
+            input=(text_part(text),),
             options=OPTIONS,
             session_id=self.sessions[session],
             on_busy=on_busy,
-            idempotency=idempotency,
+            restart=restart,
         )
 
         def accepted(actor: Actor) -> None:
-            if actor.error is None:
-                self.accepted.append(actor.outcome.job_id)  # type: ignore[attr-defined]
+            if isinstance(actor.outcome, Accepted):
+                self.messages[text] = actor.outcome.job_id
 
         self.start(process, f"submit {on_busy} to {session}", lambda: process.services.submit(submission), accepted, how=how)
+
+    def cancel(self, job_id: JobId, how: How = TO_THE_END) -> None:
+        """Cancel a turn."""
+        self._ask("cancel", job_id, lambda services: services.cancel, how)
+
+    def retry(self, job_id: JobId, how: How = TO_THE_END) -> None:
+        """Try an ended turn again."""
+        self._ask("retry", job_id, lambda services: services.retry, how)
+
+    def _ask(self, what: str, job_id: JobId, flow: Callable[[Services], Callable[[Turn], object]], how: How) -> None:
+        self.troubles[what] += 1
+        process = self._client()
+        turn = self.turn(job_id)
+        if turn is not None:
+            self.start(process, f"{what} {_place(job_id)}", lambda: flow(process.services)(turn), how=how)
 
     def bury(self, session: int) -> None:
         """Delete a session."""
         self.troubles["bury"] += 1
-        self.begun += 1
+        process = self._client()
         self.laws.forgotten.add(self.sessions[session])
-        process = Process(self, f"api{self.begun}")
         self.start(process, f"delete {session}", lambda: process.services.delete_session(self.sessions[session], USER))
 
     # --- what workers do
@@ -224,8 +247,13 @@ class World:
         receipt, job_id = message.receives, message.job_id
 
         def done(actor: Actor) -> None:
-            if actor.error is not None or message.receives != receipt:
-                return  # not acked: it comes back by itself
+            if message.receives != receipt:
+                return  # somebody else has it by now
+            if isinstance(actor.error, StoreUnavailable):
+                self.queue.hide(message, STORE_AWAY_SECONDS)
+                return
+            if actor.error is not None:
+                raise actor.error
             if isinstance(actor.outcome, HideUntil):
                 self.queue.hide(message, actor.outcome.seconds)
             else:
@@ -235,10 +263,10 @@ class World:
         self.start(process, about, lambda: process.services.answer(job_id), done, message, how)
 
     def beat(self, process: Process, what: str, how: How = TO_THE_END) -> None:
-        """Let a process renew its leases or look at open work, unless it is at it."""
+        """Let a process look after its leases, or at open work, unless it is at it."""
         if any(a.process is process and a.about == what for a in self.actors) or (what == "relay" and not self.relay):
             return
-        work = {"renew": process.services.leases.renew_all, "relay": process.services.relay.look}[what]
+        work = {"leases": process.services.leases.beat, "relay": process.services.relay.look}[what]
         self.start(process, what, work, how=how)
 
     def flush(self, process: Process) -> None:
@@ -246,6 +274,16 @@ class World:
         if not process.flusher.idle:
             self.note(f"{process.name} flush")
             process.flusher.beat()
+
+    def hand_back(self, process: Process) -> None:
+        """Let a process that stops give its turns back."""
+        self.note(f"{process.name} hands back")
+        process.services.leases.hand_back()
+
+    def _hear(self, job_id: JobId) -> None:
+        for process in self.processes:
+            if not process.paused:
+                process.services.leases.look(job_id)
 
     # --- what happens to them
 
@@ -257,7 +295,9 @@ class World:
             self.actors.remove(actor)
             if actor.message is None or actor.message.number not in self.queue.messages:
                 self.laws.unpublished |= actor.owes
+        self.laws.unpublished |= {log.turn.job_id for log in process.flusher._dirty.values() if log.turn.status.ended}
         if process not in self.processes:
+            self.clients.remove(process)
             return process
         fresh = Process(self, process.name + "'", process.drift)
         self.processes[self.processes.index(process)] = fresh
@@ -286,6 +326,11 @@ class World:
         self.note(f"message {message.number} of {_place(message.job_id)} doubled")
         self.queue.put(message.job_id)
 
+    def provider(self, fate: str) -> None:
+        """Have every call of the model meet a fate from now on."""
+        self.note(f"the model: {fate}")
+        self.model.mood = fate
+
     def redis_trouble(self, what: str) -> None:
         """Take Redis away, give it back, or restart it empty."""
         self.troubles["redis"] += 1
@@ -305,6 +350,9 @@ class World:
         self.note("--- no more faults")
         self.healing = True
         self.redis.away = False
+        self.model.mood = "ok"
+        for client in self.clients:
+            client.paused = False
         if all(p.paused for p in self.processes):
             self.pause(self.processes[0])
         deadline = self.time.ms + seconds * 1000
@@ -317,7 +365,7 @@ class World:
             self.advance(3_000)
             for process in self.processes:
                 if not process.paused:
-                    self.beat(process, "renew")
+                    self.beat(process, "leases")
                     self.beat(process, "relay")
         for process in self.processes:
             if process.paused:
@@ -341,7 +389,7 @@ class World:
                 break
         else:
             self.laws.broken("the fleet does not come to rest")
-        for process in self.processes:
+        for process in (*self.processes, *self.clients):
             if not process.paused:
                 self.flush(process)
 
@@ -357,5 +405,5 @@ def _place(job_id: JobId) -> str:
 
 
 def make_settings(**more: Any) -> Settings:
-    """Make the settings of a world."""
-    return Settings.model_validate({"env": "test", "dynamodb_table_prefix": PREFIX, "openai_api_key": "test", **more})
+    """Make the settings of a world. What is counted ends early, so that it is reached in few steps."""
+    return Settings.model_validate({"max_failures": 2, "max_crashes": 2, "env": "test", "dynamodb_table_prefix": PREFIX, "openai_api_key": "test", **more})
