@@ -90,7 +90,7 @@ class Protocol(RuleBasedStateMachine):
     def bury(self, session):
         self.world.bury(session)
 
-    @rule(ms=st.sampled_from([50, 1_000, 3_000, 3_000, 8_000, 8_000, 21_000, 21_000, 31_000, 62_000, 3_601_000]))
+    @rule(ms=st.sampled_from([50, 700, 3_000, 3_000, 8_000, 8_000, 19_500, 21_000, 31_000, 62_000, 3_601_000]))
     def advance(self, ms):
         self.world.advance(ms)
 

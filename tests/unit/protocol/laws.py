@@ -24,8 +24,8 @@ COUNTS = ("Failures", "Crashes", "HandBacks")
 
 TRANSIENT = ("provider_unavailable", "provider_rate_limited")
 
-CLOCKS_DIFFER = 0.0
-"""Seconds by which the clocks of two machines may differ once they are anchored."""
+CLOCKS_DIFFER = 2.0
+"""Seconds by which the clocks of two machines may differ once they are anchored to a Date header, which tells the second."""
 
 KEPT_FOR_GOOD = {"UserId", "Flow", "Model", "CreatedAt", "RetryOf", "Turn", "SessionId"}
 
@@ -49,7 +49,7 @@ class Laws:
 
     def broken(self, law: str) -> NoReturn:
         """Say that a law was broken. The code that broke it is stopped, and cannot catch this."""
-        self._world.broken = Violation("\n".join([law, "", *self._world.trace[-80:]]))
+        self._world.broken = Violation("\n".join([law, "", *self._world.trace[-120:]]))
         if (actor := Actor.current()) is None:
             raise self._world.broken
         actor.killed = True
