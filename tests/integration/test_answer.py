@@ -338,6 +338,8 @@ def test_an_attempt_whose_lease_has_run_out_stops_by_its_own_clock(settings, sub
     turn = services.turns.get(job_id)
     assert (turn.status, turn.answer) == (Status.RUNNING, None)
     assert not any(kind in TERMINAL for kind in kinds(services, job_id))
+    assert services.clock.now() <= turn.lease_end  # it stopped before anybody could take the turn
+    services.clock.sleep((turn.lease_end - services.clock.now()) / 1000 + 0.01)
     build(settings).answer(job_id)
     assert services.turns.get(job_id).attempt == 2
     assert services.turns.get(job_id).status is Status.COMPLETED
