@@ -9,11 +9,16 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
-from bench import post, sockets, stream
+from bench import breaker, post, sockets, stream
 from bench.figures import Comparison
 from config.settings import variables
 
-BENCHMARKS: dict[str, Callable[[], Iterator[Comparison]]] = {"post": post.run, "stream": stream.run, "sockets": sockets.run}
+BENCHMARKS: dict[str, Callable[[], Iterator[Comparison]]] = {
+    "post": post.run,
+    "stream": stream.run,
+    "sockets": sockets.run,
+    "breaker": breaker.run,
+}
 
 
 def main() -> None:

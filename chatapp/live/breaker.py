@@ -34,6 +34,9 @@ PROVEN_SECONDS = 3.0
 LONGEST_OPEN_SECONDS = 120.0
 """A provider's Retry-After keeps a breaker open for so long at most; OpenAI's SDK does not believe longer ones either."""
 
+LONGEST_PROBE_SECONDS = 300.0
+"""A probe that has not proven anything by then makes room for another, should its call have been forgotten."""
+
 SOONEST_SECONDS = 0.1
 """The least that a refused caller is told to wait, while it is not known yet what became of the probe."""
 
@@ -180,12 +183,18 @@ class SharedBreaker(CircuitBreaker):  # type: ignore[misc]
 
     def _probe(self, token: str) -> Call:
         call = Call(self, 0, token)
-        threading.Thread(target=self._renew, args=(call, token), name=f"probe-{self.name}", daemon=True).start()
+        renewing = threading.Thread(target=self._renew, args=(call, token), name=f"probe-{self.name}", daemon=True)
+        try:
+            renewing.start()
+        except BaseException:  # it waits for the thread: the attempt may be stopped just then, and nobody would leave the call
+            call.over.set()
+            raise
         return call
 
     def _renew(self, call: Call, token: str) -> None:
-        """Keep the probe's token while its call is under way, however long the provider takes to answer."""
-        while not call.over.wait(self._circuits.rules.probe_ms / 3000):
+        """Keep the probe's token while its call is under way, however long the provider takes to begin."""
+        until = monotonic() + LONGEST_PROBE_SECONDS
+        while monotonic() < until and not call.over.wait(self._circuits.rules.probe_ms / 3000):
             self._take("renewed", token=token)
 
     def _proving(self, call: Call, items: Iterator[T]) -> Iterator[T]:

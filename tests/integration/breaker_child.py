@@ -5,6 +5,7 @@ ends (`in` or `out`, at once), `state` says the state.
 """
 
 import sys
+import time
 from contextlib import ExitStack
 
 from redis import Redis
@@ -49,6 +50,15 @@ def held(breaker: SharedBreaker, held_open: ExitStack):
     except BreakerOpen:
         return "out"
     return "in"
+
+
+def until(condition, seconds=10.0):
+    """Wait for a condition. Returns: the seconds it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, "it did not happen in time"
+        time.sleep(0.005)
+    return time.monotonic() - began
 
 
 def main():

@@ -4,6 +4,7 @@ Throws each way of stopping an attempt into greenlets that wait for a provider, 
 """
 
 import json
+import socket
 import sys
 import urllib.request
 from collections import Counter
@@ -29,6 +30,7 @@ def main():
         stop = STOPS[number % len(STOPS)]("thrown in")
         where = list(SILENT)[number // len(STOPS) % 2]
         outcomes[stopped(services.llm, url, SILENT[where], stop)] += 1
+    outcomes[stopped_while_redis_is_silent(url)] += 1
     (breaker,) = services.breakers.chain("scripted")
     pool = services.llm._providers[0].llm._client._client._transport._pool
     print(
@@ -66,6 +68,23 @@ def stopped(llm, url, message, stop):
     with gevent.Timeout(1, RuntimeError("the provider's connection was not closed")):
         wait_for(lambda: (now := stats(url))["in_flight"] == 0 and now["aborted_streams"] == before["aborted_streams"] + 1)
     return "unchanged, at once"
+
+
+def stopped_while_redis_is_silent(url):
+    """Throw into a greenlet whose breaker waits for a Redis that says nothing: the next call is not held up by it."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    services = build(Settings(openai_base_url=url, redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0", env="test"))
+    stop = CancelRequested("thrown in")
+    greenlet = gevent.spawn(lambda: list(services.llm.stream(asked("[[echo=x]]"))))
+    (breaker,) = services.breakers.chain("scripted")
+    wait_for(breaker._asking.locked)
+    gevent.sleep(0.05)
+    greenlet.kill(stop)
+    if greenlet.exception is not stop:
+        return f"{stop!r} became {greenlet.exception!r}"
+    if breaker._asking.locked() or services.redis.connection_pool._in_use_connections:
+        return "the breaker still asks"
+    return "unchanged, at once" if list(services.llm.stream(asked("[[echo=x]]"))) else "no answer"
 
 
 def wait_for(condition):

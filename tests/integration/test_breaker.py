@@ -21,7 +21,7 @@ from chatapp.live import breaker as breaker_module
 from chatapp.live import circuit
 from chatapp.live.circuit import Circuit, Rules
 from chatapp.model import Pending
-from tests.integration.breaker_child import breakers, fail, tried
+from tests.integration.breaker_child import breakers, fail, tried, until
 from tests.servers import clean_env
 
 
@@ -45,15 +45,6 @@ def make(valkey, redis):
     yield make
     for each in made:
         each._circuits._script.registered_client.close()
-
-
-def until(condition, seconds=10.0):
-    """Wait for a condition. Returns: the seconds it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, "it did not happen in time"
-        time.sleep(0.005)
-    return time.monotonic() - began
 
 
 def trip(breaker):

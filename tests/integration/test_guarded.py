@@ -8,13 +8,17 @@ import urllib.request
 
 import pytest
 
+from chatapp.api import create_app
+from chatapp.auth import issue
 from chatapp.dev import twin
 from chatapp.dev.ports import free_port
 from chatapp.dev.process import ROOT
 from chatapp.errors import BreakerOpen, ModelError, ModelRequestInvalid, ProviderRateLimited, ProviderUnavailable
-from chatapp.model import Finish, Message, ModelOptions, ModelRequest, TextDelta
+from chatapp.flows.submit import Submission
+from chatapp.model import Finish, Message, ModelOptions, ModelRequest, Status, TextDelta, text_part
 from chatapp.services import build
-from config.settings import Settings
+from config.settings import DEV_JWT_SECRET, Settings
+from tests.integration.breaker_child import until
 from tests.servers import clean_env, running
 
 NOBODY = "http://127.0.0.1:1/v1"
@@ -148,7 +152,7 @@ def test_it_fails_fast_while_all_are_open(make):
 
 
 def test_what_is_thrown_into_a_waiting_attempt_stops_it_at_once(model_server, valkey):
-    """Before the answer and within it, two hundred times.
+    """Before the answer and within it, two hundred times, and once while the breaker waits for Redis.
 
     It arrives unchanged, the provider's connection is closed, the breaker hears nothing, and the pool keeps nothing.
     """
@@ -157,6 +161,57 @@ def test_what_is_thrown_into_a_waiting_attempt_stops_it_at_once(model_server, va
     child = subprocess.run(command, cwd=ROOT, env=clean_env(), capture_output=True, text=True, timeout=110, check=False)
     assert child.returncode == 0, child.stderr
     told = json.loads(child.stdout)
-    assert told["outcomes"] == {"unchanged, at once": 200}
+    assert told["outcomes"] == {"unchanged, at once": 200 + 1}
     assert (told["connections"], told["requests"], told["errors"]) == (0, 0, 0)
     assert told["answer"] == "well"
+
+
+@pytest.fixture
+def trip(services):
+    """Have the fleet see six errors of its only provider, and forget them afterwards."""
+    request = ModelRequest((Message("user", "[[status=500]]"),), ModelOptions(services.settings.llm_model), "u", "job")
+    services.redis.flushall()
+
+    def trip():
+        for _ in range(6):
+            with pytest.raises(ProviderUnavailable):
+                list(services.llm.stream(request))
+
+    yield trip
+    services.redis.flushall()
+
+
+def test_an_accepted_turn_fails_in_milliseconds_while_the_breaker_is_open(services, trip, user, model_server):
+    """`provider_unavailable`, which the user may try again; the model is not asked."""
+    options = ModelOptions(services.settings.llm_model)
+    accepted = services.submit(Submission(user_id=user, input=(text_part("[[echo=hello]]"),), options=options))
+    trip()
+    before = stats(model_server)["requests"]
+    began = time.monotonic()
+    services.answer(accepted.job_id)
+    assert time.monotonic() - began < 0.5
+    turn = services.turns.get(accepted.job_id)
+    assert (turn.status, turn.error["code"], turn.error["retryable"]) == (Status.FAILED, "provider_unavailable", True)
+    assert stats(model_server)["requests"] == before
+
+
+def test_the_api_refuses_what_would_fail_and_replays_what_it_accepted(services, trip, user):
+    """Another process than the one that saw the errors: a 503 with Retry-After, nothing kept; an old key has its 202."""
+    api = build(services.settings)
+    client = create_app(api).test_client()
+    headers = {"Authorization": f"Bearer {issue(DEV_JWT_SECRET, user, seconds=60)}"}
+
+    def post(key):
+        return client.post("/chat", json={"message": "hello"}, headers=headers | {"Idempotency-Key": key})
+
+    accepted = post("before")
+    assert accepted.status_code == 202
+    trip()
+    until(lambda: next(iter(client.get("/health/ready").json["breakers"].values()))["state"] == "open", seconds=1)
+    refused = post("new")
+    assert (refused.status_code, refused.json["code"]) == (503, "provider_unavailable")
+    assert 10 <= int(refused.headers["Retry-After"]) <= 15
+    assert len(client.get("/sessions", headers=headers).json["sessions"]) == 1
+    again = post("before")
+    assert (again.status_code, again.json["job_id"]) == (202, accepted.json["job_id"])
+    api.redis.close()
