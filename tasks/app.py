@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from celery import Celery
+from celery.exceptions import Reject
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutting_down
 
 from chatapp.errors import QueueUnavailable
@@ -69,6 +70,8 @@ def _log(**_signal: Any) -> None:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line per request to the model
     logging.getLogger("botocore").setLevel(logging.WARNING)
+    # A message that is to be seen again later is no news, and its traceback none of ours.
+    logging.getLogger("celery.app.trace").addFilter(lambda record: not isinstance((record.exc_info or (None,) * 3)[1], Reject))
 
 
 @worker_init.connect
