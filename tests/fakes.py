@@ -7,6 +7,7 @@ from typing import Any
 
 from chatapp.auth import SharedSecret, Tokens, issue
 from chatapp.errors import IdempotencyMismatch, NotEnded, NotFound
+from chatapp.flows.retrying import record_key
 from chatapp.flows.submit import Accepted, Submission
 from chatapp.live.ratelimit import Allowance
 from chatapp.model import EventId, JobId, Session, Status, Turn, new_session_id
@@ -186,6 +187,7 @@ class FakeRetry:
         again = Submission(user_id=turn.user_id, session_id=turn.session_id, input=turn.input, options=turn.options)
         accepted = self._known[turn.job_id] = replace(self._submit(again), retry_of=turn.number)
         self._turns.all[accepted.job_id] = replace(self._turns.all[accepted.job_id], retry_of=turn.number)
+        self._turns.records.add(record_key(turn.job_id))
         return accepted
 
 

@@ -5,6 +5,7 @@ import logging
 from flask import Blueprint, Response
 
 from chatapp.api import idempotency
+from chatapp.api.admission import need_a_model
 from chatapp.api.answers import AcceptedView, accepted_headers
 from chatapp.api.body import read_body
 from chatapp.api.context import principal, services, take_allowance, traceparent
@@ -59,7 +60,7 @@ def post_message() -> Response:
     body = read_body(ChatRequest)
     submission = _submission(body)
     take_allowance()
-    _need_a_model(submission)
+    need_a_model(submission.options.model, submission.idempotency.key if submission.idempotency else None)
     accepted = services().submit(submission)
     following = None if body.connection_id is None else _follow(body.connection_id, accepted)
     view = AcceptedView.of(accepted, websocket=services().settings.public_ws_url, following=following)
@@ -85,19 +86,6 @@ def _submission(body: ChatRequest) -> Submission:
         traceparent=traceparent(),
         idempotency=idempotency.read_idempotency(body, route="POST /chat", besides=NOT_PAYLOAD),
     )
-
-
-def _need_a_model(submission: Submission) -> None:
-    """Refuse what would fail at once: every provider's breaker is open. What was accepted once is answered the same again.
-
-    Raises: ModelUnavailable, StoreUnavailable.
-    """
-    if services().settings.on_breaker_open == "wait":
-        return
-    wait = services().breakers.wait(submission.options.model)
-    if wait is None or (submission.idempotency and services().turns.record(submission.idempotency.key)):
-        return
-    raise ModelUnavailable(retry_after=wait)
 
 
 def _follow(connection_id: str, accepted: Accepted) -> bool:

@@ -5,6 +5,7 @@ import logging
 from flask import Blueprint, Response
 from redis.exceptions import RedisError
 
+from chatapp.api.admission import need_a_model
 from chatapp.api.answers import AcceptedView, JobView, accepted_headers
 from chatapp.api.body import read_no_body, read_query
 from chatapp.api.context import services, take_allowance, traceparent
@@ -16,6 +17,7 @@ from chatapp.errors import (
     InvalidRequest,
     LiveUnavailable,
     Malformed,
+    ModelUnavailable,
     NotEnded,
     NotFound,
     RateLimited,
@@ -25,6 +27,7 @@ from chatapp.errors import (
     TooManyOpenTurns,
     UnsupportedMedia,
 )
+from chatapp.flows.retrying import record_key
 from chatapp.model import Session, Status, Turn
 from chatapp.payloads import text_so_far
 
@@ -62,12 +65,13 @@ def cancel_job(job_id: str) -> Response:
 
 
 @bp.post("/jobs/<job_id>/retry")
-@operation(answers={202: AcceptedView}, errors=(*_POST, NotEnded, RateLimited, TooManyOpenTurns))
+@operation(answers={202: AcceptedView}, errors=(*_POST, NotEnded, RateLimited, TooManyOpenTurns, ModelUnavailable))
 def retry_job(job_id: str) -> Response:
     """Ask again what an ended job was asked, in a new job; once for each job, however often this is sent."""
     read_no_body()
     take_allowance()
     turn, _ = own_turn(job_id)
+    need_a_model(turn.options.model, record_key(turn.job_id))
     accepted = services().retry(turn, traceparent=traceparent())
     view = AcceptedView.of(accepted, websocket=services().settings.public_ws_url)
     return reply(view, 202, accepted_headers(accepted))

@@ -152,17 +152,73 @@ def test_messages_sent_meanwhile_wait_for_their_turn(open_page: OpenPage) -> Non
 
 
 def test_a_failure_is_said_and_can_be_tried_again(open_page: OpenPage, complaints: list[str]) -> None:
-    """A failed turn shows its reason and code, and its button sends the same text as a new turn."""
+    """A failed turn shows its reason and code; tried again, the new answer stands in its place, also on a page loaded later."""
     page = open_page()
-    send(page, "Please fail [[status=500]]")
+    send(page, "Please fail once [[fail=1]] [[status=400]]")
     expect_status(page, 1, "failed")
-    expect(turn(page, 1).locator(".problem")).to_contain_text("provider_unavailable")
+    expect(turn(page, 1).locator(".problem")).to_contain_text("model_request_invalid")
     shoot(page, "failed")
+    failed = turn(page, 1).get_attribute("data-job")
     turn(page, 1).get_by_role("button", name="Try again").click()
-    expect(page.locator("article.turn")).to_have_count(2)
-    expect(turn(page, 2).locator(".said")).to_have_text("Please fail [[status=500]]")
-    expect_status(page, 2, "failed")
+    expect_status(page, 1, "completed")
+    for _ in range(2):
+        expect(page.locator("article.turn")).to_have_count(1)
+        expect(turn(page, 1).locator(".said")).to_have_text("Please fail once [[fail=1]] [[status=400]]")
+        assert turn(page, 1).get_attribute("data-job") != failed
+        page.reload()
+        expect_status(page, 1, "completed")
     assert complaints == []
+
+
+def test_an_attempt_that_fails_is_counted_down_and_repeated(open_page: OpenPage, complaints: list[str]) -> None:
+    """While the next attempt is awaited the page says which one failed, why, and how long it takes, loaded anew or not."""
+    page = open_page()
+    send(page, "Fail twice, then answer [[fail=2]]")
+    expect_status(page, 1, "retrying")
+    expect(turn(page, 1).locator(".state")).to_contain_text("Attempt 1 failed (provider_unavailable). Trying again in")
+    expect(turn(page, 1).locator(".state")).to_contain_text("Attempt 2 failed (provider_unavailable). Trying again in 3 s")
+    shoot(page, "retrying")
+    page.reload()
+    expect(turn(page, 1).locator(".state")).to_contain_text("Attempt 2 failed (provider_unavailable). Trying again")
+    expect_status(page, 1, "completed")
+    turn(page, 1).locator(".foot .fact").click()
+    expect(turn(page, 1).locator(".trace")).to_contain_text("message_retrying")
+    shoot(page, "retried")
+    assert complaints == []
+
+
+def test_an_answer_is_stopped_and_keeps_what_was_said(open_page: OpenPage, stack: Stack, complaints: list[str]) -> None:
+    """Stop ends what runs and what waits; the text so far stays, is what was stored, and can be asked for again."""
+    page = open_page()
+    send(page, "Talk at length [[tokens=400]] [[delay=0.05]]")
+    send(page, "And this waits [[echo=never]]")
+    expect(turn(page, 1).locator(".prose")).to_contain_text("directive")
+    shoot(page, "streaming")
+    turn(page, 2).get_by_role("button", name="Stop").click()
+    expect_status(page, 2, "cancelled")
+    turn(page, 1).get_by_role("button", name="Stop").click()
+    expect_status(page, 1, "cancelled")
+    expect(turn(page, 1).locator(".problem")).to_contain_text("What had been answered by then was kept")
+    expect(turn(page, 2).locator(".problem")).to_contain_text("Nothing had been answered yet")
+    shoot(page, "stopped")
+    for _ in range(2):
+        words = re.findall(r"\w+", turn(page, 1).locator(".prose").inner_text())
+        assert words == re.findall(r"\w+", answer_of(stack, page, 1))
+        assert "directive" in words
+        page.reload()
+        expect_status(page, 1, "cancelled")
+        expect(turn(page, 1).locator(".prose")).to_contain_text("directive")
+    assert complaints == []
+
+
+def test_a_message_that_waits_for_its_next_attempt_can_be_stopped(open_page: OpenPage) -> None:
+    """Nobody has to sit through the retries."""
+    page = open_page()
+    send(page, "Fail for long [[fail=9]]")
+    expect_status(page, 1, "retrying")
+    turn(page, 1).get_by_role("button", name="Stop").click()
+    expect_status(page, 1, "cancelled")
+    expect(turn(page, 1).get_by_role("button", name="Try again")).to_be_visible()
 
 
 @pytest.mark.parametrize(
@@ -332,7 +388,7 @@ def test_a_socket_that_is_cut_in_mid_answer_resumes(open_page: OpenPage, stack: 
     page = open_page(before=pass_through)
     send(page, "Go on [[tokens=80]] [[delay=0.03]]")
     expect(turn(page, 1).locator(".prose")).to_contain_text("directive")
-    opened[-1](code=1012)
+    opened[-1](code=1012, reason="restarting, reconnect_in=0.3")
     expect_status(page, 1, "completed")
     assert len(opened) > 1
     assert turn(page, 1).locator(".prose").inner_text().split() == answer_of(stack, page, 1).split()

@@ -133,6 +133,18 @@ def test_what_retry_raises_becomes_a_problem(client, services, job, failure, sta
     assert (answer.status_code, answer.json["code"]) == (status, failure.code)
 
 
+def test_with_every_breaker_open_nothing_is_tried_again(client, services, job):
+    """It would fail at once; what was accepted before is answered the same."""
+    end(services, job)
+    services.breakers.open_seconds = 11
+    refused = post(client, f"/jobs/{job}/retry")
+    assert (refused.status_code, refused.json["code"], refused.headers["Retry-After"]) == (503, "provider_unavailable", "11")
+    services.breakers.open_seconds = None
+    again = post(client, f"/jobs/{job}/retry").json["job_id"]
+    services.breakers.open_seconds = 11
+    assert post(client, f"/jobs/{job}/retry").json["job_id"] == again
+
+
 @pytest.mark.parametrize("verb", ["cancel", "retry"])
 @pytest.mark.parametrize(
     "sent",

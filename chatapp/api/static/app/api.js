@@ -35,18 +35,28 @@ export class Api {
     return this.#call("GET", `/jobs/${jobId}${query({ wait: wait || null })}`);
   }
 
-  /** Follow a link that an answer of ours gave, e.g. `cancel`. */
-  follow(link) {
-    return this.#call("POST", link);
+  /** Stop a job. Gives the job as it is now. */
+  cancel(jobId) {
+    return this.#insist(`/jobs/${jobId}/cancel`);
+  }
+
+  /** Try an ended job again. Gives the new job, the same one however often it is asked for. */
+  retry(jobId) {
+    return this.#insist(`/jobs/${jobId}/retry`);
   }
 
   /** Post a message. The key makes it safe to send again when the answer was lost. */
-  async chat(message, key) {
+  chat(message, key) {
+    return this.#insist("/chat", { body: message, headers: { "Idempotency-Key": key } });
+  }
+
+  /** Post what may be posted twice, and again when the answer was lost. */
+  async #insist(path, options) {
     for (let tries = 0; ; tries++) {
       try {
-        return await this.#call("POST", "/chat", { body: message, headers: { "Idempotency-Key": key } });
+        return await this.#call("POST", path, options);
       } catch (problem) {
-        const lost = problem.status === 0 || problem.status === 503;
+        const lost = problem.status === 0 || (problem.status === 503 && problem.code !== "provider_unavailable");
         if (!lost || tries === 3) throw problem;
         await pause(Math.max((problem.retryAfter ?? 0) * 1000, 300 * 2 ** tries * (0.5 + Math.random())));
       }

@@ -20,6 +20,12 @@ export class Conversation {
     return this.turns.filter((turn) => turn.jobId && isOpen(turn));
   }
 
+  /** What is on the screen: a turn that was tried again makes room for the one that stands in for it. */
+  get shown() {
+    const replaced = new Set(this.turns.map((turn) => turn.retryOf));
+    return this.turns.filter((turn) => !turn.jobId || !replaced.has(turn.jobId));
+  }
+
   /** How many open turns stand before this one. */
   position(turn) {
     return this.turns.filter((other) => other !== turn && isOpen(other) && this.turns.indexOf(other) < this.turns.indexOf(turn)).length;

@@ -5,7 +5,7 @@ import { byId, h } from "./dom.js";
 const EXAMPLES = [
   ["Get some code", "Explain idempotency keys with a Python example"],
   ["Slow the model down", "Tell me about queues [[delay=0.05]]"],
-  ["Let the provider fail", "Will this answer arrive? [[status=500]]"],
+  ["Let the provider fail", "Will this answer arrive? [[fail=2]]"],
 ];
 const WITHOUT_SCRIPT = [
   ["Get some code", "Explain idempotency keys with a Python example"],

@@ -34,7 +34,7 @@ class Page {
     });
     this.thread = new Thread({
       again: (turn) => this.#again(turn),
-      cancel: (turn) => this.api.follow(turn.links.cancel).catch(notify),
+      cancel: (turn) => this.#cancel(this.#shown, turn),
       look: (turn) => this.#look(turn),
       older: (conversation) => this.#loadOlder(conversation).catch(notify),
     });
@@ -83,8 +83,8 @@ class Page {
   }
 
   #accepted(conversation, turn, answer) {
-    const { job_id: jobId, session_id: sessionId, links, created_at: createdAt } = answer;
-    Object.assign(turn, { jobId, number: numberOf(jobId), links: links ?? {}, createdAt: Date.parse(createdAt), heardAt: Date.now() });
+    const { job_id: jobId, session_id: sessionId, created_at: createdAt } = answer;
+    Object.assign(turn, { jobId, number: numberOf(jobId), createdAt: Date.parse(createdAt), heardAt: Date.now() });
     turn.status = "queued";
     conversation.sort();
     if (!conversation.id) this.#born(conversation, sessionId);
@@ -101,13 +101,41 @@ class Page {
     if (this.#shown === conversation) history.replaceState(null, "", `#/${sessionId}`);
   }
 
-  /** A message that was not sent keeps its key, so that it cannot be stored twice; a failed one is a new message. */
+  /** A message that was not sent keeps its key, so that it cannot be stored twice; a failed one is tried again as a new job. */
   #again(turn) {
-    if (turn.status !== "unsent") return this.send(turn.input);
+    if (turn.status !== "unsent") return this.#retry(this.#shown, turn);
     const lost = turn.error.status === 0 || turn.error.status >= 500;
     Object.assign(turn, { status: "sending", error: null, idempotencyKey: lost ? turn.idempotencyKey : newKey() });
     this.thread.update(turn);
     this.#post(this.#shown, turn);
+  }
+
+  async #retry(conversation, turn) {
+    conversation.posting += 1;
+    try {
+      const answer = await this.api.retry(turn.jobId);
+      const known = conversation.find(answer.job_id); // another window was faster
+      if (known) known.retryOf = turn.jobId;
+      else this.#accepted(conversation, conversation.add(newTurn({ input: turn.input, retryOf: turn.jobId })), answer);
+      if (this.#shown === conversation) this.thread.refresh();
+    } catch (problem) {
+      notify(problem);
+      this.#turnChanged(conversation, turn);
+    } finally {
+      conversation.posting -= 1;
+    }
+  }
+
+  async #cancel(conversation, turn) {
+    turn.stopping = true;
+    this.thread.update(turn);
+    try {
+      applyJob(turn, await this.api.cancel(turn.jobId));
+    } catch (problem) {
+      turn.stopping = false;
+      notify(problem);
+    }
+    this.#turnChanged(conversation, turn);
   }
 
   async #look(turn) {

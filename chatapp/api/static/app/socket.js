@@ -33,7 +33,7 @@ export class Socket {
     const ws = (this.#ws = new WebSocket(this.url));
     ws.onopen = () => ws.send(JSON.stringify({ type: "auth", id: "auth", token: this.#token }));
     ws.onmessage = ({ data }) => this.#receive(ws, data);
-    ws.onclose = ({ code }) => ws === this.#ws && this.#closed(code);
+    ws.onclose = ({ code, reason }) => ws === this.#ws && this.#closed(code, reason);
     this.#expectAnswer(ws);
   }
 
@@ -92,7 +92,7 @@ export class Socket {
     else this.#probe();
   }
 
-  #closed(code) {
+  #closed(code, reason = "") {
     clearInterval(this.#pinger);
     clearTimeout(this.#deadline);
     this.#ws = null;
@@ -100,12 +100,14 @@ export class Socket {
       this.#enter("connecting");
       this.identity.renew(this.#token).then(() => this.#later(code), () => this.#later(code));
     } else if (code >= 4500 && code < 5000) this.#enter("stopped");
-    else this.#later(code);
+    else this.#later(code, /reconnect_in=([\d.]+)/.exec(reason)?.[1]);
   }
 
-  #later(code) {
+  /** Come back after a while; a server that restarts says after how many seconds (`told`), so that not all come at once. */
+  #later(code, told) {
     const slow = code === 1013 || code === 4013 ? 4 : 1;
-    const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * slow * 2 ** this.#tries++) * (0.5 + Math.random() / 2);
+    const backOff = Math.min(LONGEST_WAIT, FIRST_WAIT * slow * 2 ** this.#tries++) * (0.5 + Math.random() / 2);
+    const wait = told ? Number(told) * 1000 : backOff;
     this.#enter("waiting", Date.now() + wait);
     this.#timer = setTimeout(() => this.connect(), wait);
   }

@@ -36,8 +36,8 @@ export class Thread {
 
   /** Bring the list in line with the conversation's turns. */
   refresh() {
-    const { turns, older } = this.#conversation;
-    const elements = turns.map((turn) => this.#viewOf(turn).element);
+    const { shown, turns, older } = this.#conversation;
+    const elements = shown.map((turn) => this.#viewOf(turn).element);
     for (const [i, element] of elements.entries()) {
       if (this.list.children[i] !== element) this.list.insertBefore(element, this.list.children[i] ?? null);
     }

@@ -31,7 +31,7 @@ function line(id, type, at, detail) {
 const DETAILS = {
   message_started: ({ event }) => event.model ?? "",
   message_delta: (entry) => `${entry.count > 1 ? `${count(entry.count, "event")}, ` : ""}${count(entry.chars, "character")}`,
-  message_retrying: ({ event }) => `${event.reason ?? ""} in ${event.retry_in ?? 0} s`,
+  message_retrying: ({ event }) => `${event.reason ?? ""}, again in ${span((event.retry_in ?? 0) * 1000)}`,
   message_reset: ({ event }) => `attempt ${event.attempt}${event.reason ? `, ${event.reason}` : ""}`,
   message_snapshot: ({ event }) => `through ${event.through ?? event.id}`,
   message_completed: ({ event }) => event.finish_reason ?? "",

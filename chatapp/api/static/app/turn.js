@@ -26,10 +26,11 @@ export function newTurn(fields) {
     error: null,
     attempt: 0,
     retry: null,
+    retryOf: null, // the job that this one tries again, and stands in for
+    stopping: false, // asked to stop
     cursor: null,
     askedAgainAt: null,
     heardAt: Date.now(),
-    links: {},
     trace: [],
     events: 0,
     ...fields,
@@ -95,9 +96,10 @@ const HANDLERS = {
     if (!event.kind || event.kind === "text") turn.text += event.text ?? "";
   },
   message_retrying(turn, event) {
-    const seconds = Number(event.retry_in) || 0;
-    const retry = { at: Date.now() + seconds * 1000, reason: event.reason ?? "", failures: event.failures ?? 0 };
-    Object.assign(turn, { status: "retrying", retry });
+    const wait = (Number(event.retry_in) || 0) * 1000;
+    // When the event is read again later, part of the time has passed; the server's clock may be ahead of ours.
+    const at = Math.min(Date.now() + wait, (Date.parse(event.created_at) || Date.now()) + wait);
+    Object.assign(turn, { status: "retrying", retry: { at, reason: event.reason ?? "", failures: event.failures ?? 0 } });
   },
   message_reset(turn, event) {
     Object.assign(turn, { status: "running", text: "", retry: null, model: event.model ?? turn.model });
@@ -138,9 +140,12 @@ function note(turn, event) {
 export function applyJob(turn, job) {
   turn.heardAt = Date.now();
   turn.model = job.model ?? turn.model;
-  turn.links = { ...turn.links, ...job.links };
+  turn.retryOf = job.retry_of ?? turn.retryOf;
   if (OPEN.has(job.status)) {
-    if (turn.status !== "retrying") turn.status = job.status;
+    const at = job.status === "queued" && Date.parse(job.retry_at);
+    turn.retry = at ? { at, reason: job.last_error?.code ?? "", failures: job.failures ?? 0 } : null;
+    turn.status = turn.retry ? "retrying" : job.status;
+    turn.attempt = Math.max(turn.attempt, job.attempt);
     if ((job.answer_partial ?? "").length > turn.text.length) turn.preview = job.answer_partial;
     return;
   }
@@ -154,6 +159,7 @@ export function applyJob(turn, job) {
 /** Take a message of GET /sessions/{id}/conversation. What events have said about an open turn is newer, and stays. */
 export function applyMessage(turn, message) {
   if (message.role === "user") Object.assign(turn, { input: message.text, createdAt: Date.parse(message.created_at) });
+  turn.retryOf = message.retry_of ?? turn.retryOf;
   if (OPEN.has(message.status)) return;
   turn.status = message.status;
   turn.error = message.error ?? turn.error;

@@ -17,7 +17,10 @@ export class TurnView {
     Object.assign(this, { turn, actions, position, onPaint });
     this.said = h("div.said", {});
     this.body = h("div.prose", {});
-    this.state = h("div.state", {});
+    // The button stays the same element while all else is painted anew: a click needs it under the pointer, and the focus too.
+    this.stop = this.#button("stop", "Stop", () => this.actions.cancel(this.turn));
+    this.doing = h("span", {});
+    this.state = h("div.state", {}, h("span.dots", {}, h("i"), h("i"), h("i")), this.doing, this.stop);
     this.problem = h("div.problem", { hidden: true });
     this.foot = h("footer.foot", {});
     this.trace = h("div.trace-box", { hidden: true, tabIndex: 0 });
@@ -65,13 +68,12 @@ export class TurnView {
   #paintState(open) {
     const streaming = this.turn.status === "running" && shownText(this.turn) !== "" && this.turn.attempt <= 1;
     clearTimeout(this.#timer);
-    this.state.hidden = !open || streaming;
-    this.state.replaceChildren();
-    if (open) {
-      const label = streaming ? "" : stateOf(this.turn, this.position());
-      this.state.append(h("span.dots", {}, h("i"), h("i"), h("i")), h("span", {}, label));
-      if (this.turn.links.cancel) this.state.append(this.#button("stop", "Stop", () => this.actions.cancel(this.turn)));
-    }
+    this.state.hidden = !open;
+    this.stop.hidden = !open || !this.turn.jobId;
+    this.stop.disabled = this.turn.stopping;
+    const doing = open && (!streaming || this.turn.stopping) ? stateOf(this.turn, this.position()) : "";
+    this.state.classList.toggle("streaming", doing === "");
+    if (this.doing.textContent !== doing) this.doing.textContent = doing;
     if (this.turn.status === "retrying") this.#timer = setTimeout(() => this.update(), 500);
   }
 
@@ -80,7 +82,10 @@ export class TurnView {
     const words = PROBLEMS[turn.status]?.(turn);
     this.problem.hidden = !words;
     if (!words) return;
-    const again = this.#button("redo", turn.status === "unsent" ? "Send again" : "Try again", () => this.actions.again(turn));
+    const again = this.#button("redo", turn.status === "unsent" ? "Send again" : "Try again", () => {
+      again.disabled = true;
+      this.actions.again(turn);
+    });
     this.problem.replaceChildren(
       icon(turn.status === "cancelled" ? "stop" : "alert"),
       h("div", {}, h("strong", {}, words[0]), turn.error?.code && h("code", {}, turn.error.code), h("span", {}, words[1])),

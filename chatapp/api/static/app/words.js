@@ -34,9 +34,12 @@ export function titleOf(title) {
 /** What an open turn is doing. `position` is the number of open turns before it. */
 export function stateOf(turn, position, now = Date.now()) {
   if (turn.status === "sending") return "Sending";
+  if (turn.stopping) return "Stopping";
   if (turn.status === "retrying") {
     const seconds = Math.ceil((turn.retry.at - now) / 1000);
-    return `Attempt ${turn.attempt} failed. Trying again${seconds > 0 ? ` in ${seconds} s` : " now"}`;
+    const what = turn.retry.failures ? `Attempt ${turn.attempt} failed` : "The model cannot be asked yet";
+    const why = turn.retry.reason ? ` (${turn.retry.reason})` : "";
+    return `${what}${why}. Trying again${seconds > 0 ? ` in ${seconds} s` : " now"}`;
   }
   if (turn.status === "queued" && position === 1) return "Queued, waiting for the previous turn";
   if (turn.status === "queued" && position > 1) return `Queued, waiting for ${position} earlier turns`;
