@@ -9,6 +9,8 @@ import pytest
 
 from chatapp.model import JobId, Status
 from tasks.delivery import Deliveries, Delivery
+from tests.faults.kinds import status
+from tests.faults.proxy import FaultProxy
 from tests.integration.test_answer import events, kinds
 from tests.integration.workers import env_of, started, until
 
@@ -183,3 +185,35 @@ def receive(sqs, url, wait=0):
         return None
     info = {"sqs_queue": url, "sqs_message": found[0]}
     return Delivery.of({"delivery_info": info, "delivery_tag": found[0]["ReceiptHandle"]})
+
+
+def test_a_worker_receives_nothing_while_dynamodb_is_away(settings, services, submit, tmp_path):
+    """It says so once, lives, and goes on when DynamoDB is back; the turn has lost nothing but time."""
+    with FaultProxy(int(settings.aws_endpoint_url.rsplit(":", 1)[1])) as proxy:
+        env = env_of(settings, sqs=f"http://127.0.0.1:{proxy.port}")
+        with started(env, tmp_path / "worker.log", app="tasks") as process:
+            process.wait_for("worker ready")
+            with proxy.fault("DynamoDB_*", status(500)) as fault:
+                job_id = submit("[[echo=patient]]").job_id
+                process.wait_for("DynamoDB is away")
+                asked = proxy.requests["AmazonSQS.ReceiveMessage"]
+                until(lambda: fault.hits > 12, 20, "DynamoDB is not asked")
+                assert proxy.requests["AmazonSQS.ReceiveMessage"] <= asked + 1  # the poll that was under way
+            process.wait_for("DynamoDB is back")
+            until(has_ended(services, job_id), 30, "the turn does not end")
+            assert process.log().count("DynamoDB is away") == 1
+    turn = services.turns.get(job_id)
+    assert (turn.answer, turn.attempt) == ("patient", 1)
+
+
+def test_a_paused_queue_is_left_alone_until_it_is_resumed(settings, services, submit, impatient):
+    """By every worker, within a few seconds, and without a restart."""
+    services.pauses.pause("chat")
+    try:
+        impatient.wait_for("queue chat is paused")
+        job_id = submit("[[echo=at last]]").job_id
+    finally:
+        services.pauses.resume("chat")
+    assert services.turns.get(job_id).status is Status.QUEUED
+    until(has_ended(services, job_id), 20, "the turn does not end")
+    assert services.turns.get(job_id).answer == "at last"

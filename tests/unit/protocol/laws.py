@@ -148,7 +148,9 @@ class Laws:
         self._world.note(f"    log of {turn.number if turn else '?'}: {said['id']} {said['type']}")
         self._need(not any(e["type"] in TERMINAL for e in before), f"{said['type']} follows the end of {job_id}")
         if said["type"] in TERMINAL:
-            self._need(turn is not None and str(turn.end_id) == said["id"], f"{job_id} is told to have ended, and its turn says no")
+            self._need(
+                turn is not None and str(turn.end_id) == said["id"], f"{job_id} is told to have ended, and its turn says no"
+            )
         if turn is None or turn.session_id in self.forgotten:
             return
         same = [e for e in before if e["attempt"] == said["attempt"]]
@@ -183,7 +185,9 @@ class Laws:
             self._need(held, f"{turn.job_id} crashed for good and is not in the dead-letter queue")
         elif code in TRANSIENT and last:
             # Whoever waited an hour for the breaker was not tried for the last time: both are right.
-            waited = turn.ended_at is not None and turn.ended_at - turn.created_at > self._world.settings.queue_deadline_seconds * 1000
+            waited = (
+                turn.ended_at is not None and turn.ended_at - turn.created_at > self._world.settings.queue_deadline_seconds * 1000
+            )
             self._need(held or waited, f"{turn.job_id} failed for good and is not in the dead-letter queue")
         else:
             self._need(not held, f"{turn.job_id} is in the dead-letter queue: {turn.status} {code}")

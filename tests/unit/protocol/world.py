@@ -19,7 +19,18 @@ from config.settings import Settings
 from tests.unit.protocol.actors import Actor, Interrupting, reach
 from tests.unit.protocol.laws import Laws
 from tests.unit.protocol.table import Table
-from tests.unit.protocol.wires import Connection, DeadLetters, DriftingClock, Message, Model, Queue, Redis, Signals, SteppedFlusher, Time
+from tests.unit.protocol.wires import (
+    Connection,
+    DeadLetters,
+    DriftingClock,
+    Message,
+    Model,
+    Queue,
+    Redis,
+    Signals,
+    SteppedFlusher,
+    Time,
+)
 
 USER = "ada"
 PREFIX = "p-"
@@ -412,4 +423,6 @@ def _place(job_id: JobId) -> str:
 
 def make_settings(**more: Any) -> Settings:
     """Make the settings of a world. What is counted ends early, so that it is reached in few steps."""
-    return Settings.model_validate({"max_failures": 2, "max_crashes": 2, "env": "test", "dynamodb_table_prefix": PREFIX, "openai_api_key": "test", **more})
+    return Settings.model_validate(
+        {"max_failures": 2, "max_crashes": 2, "env": "test", "dynamodb_table_prefix": PREFIX, "openai_api_key": "test", **more}
+    )
