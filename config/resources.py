@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 MAX_RECEIVE_COUNT = 10
 DLQ_RETENTION_SECONDS = 14 * 24 * 3600
-VISIBILITY_SECONDS = 30
+VISIBILITY_SECONDS = 24
+"""How long a received message is hidden; extended every third of it while its turn runs. Whoever dies between storing an end and
+publishing it is found out only by this: with more, a crash could cost a client longer than a lease and a look of the relay."""
 OPEN_SHARDS = 16
 """The sparse index of open work is spread over this many partitions: `OpenShard` = hash(session) % 16."""
 

@@ -32,6 +32,7 @@ BEAT_SECONDS = 1.0
 """How often leases and deliveries are looked at; each is renewed in a time of its own."""
 
 PAUSE_LOOK_SECONDS = 3.0
+SHUTDOWN_LOOK_SECONDS = 0.25
 
 try:
     settings = load()
@@ -61,6 +62,7 @@ Heartbeats.all = (
     Heartbeat("deliveries", BEAT_SECONDS, deliveries.beat),
     Heartbeat("relay", settings.relay_seconds, lambda: services.relay.look(waking=PAUSED not in gate.reasons)),
     Heartbeat("pause", PAUSE_LOOK_SECONDS, pause_watch.look),
+    Heartbeat("shutdown", SHUTDOWN_LOOK_SECONDS, shutdown.look),
 )
 
 

@@ -18,8 +18,6 @@ PAUSED = "paused"
 PROBE_SECONDS = (0.5, 5.0)
 """First and longest pause between two looks whether DynamoDB is back."""
 
-HAND_BACK_SECONDS = 0.5
-
 
 class Shutdown:
     """What SIGTERM does: nothing more is received, turns may finish for a while, then what still runs goes back to the queue."""
@@ -28,20 +26,22 @@ class Shutdown:
         self._leases = leases
         self._gate = gate
         self._grace_seconds = grace_seconds
+        self._began: float | None = None
 
     def begin(self) -> None:
-        """Begin to stop. Celery waits for the tasks that run, so the process ends when the last one has."""
+        """Begin to stop. Called by a signal's handler, where nothing may wait: all else is done by `look`."""
         self._gate.close(SHUTDOWN)
-        threading.Thread(target=self._run, name="shutdown", daemon=True).start()
 
-    def _run(self) -> None:
-        until = monotonic() + self._grace_seconds
-        while (left := until - monotonic()) > 0:
-            sleep(min(left, HAND_BACK_SECONDS))
-        while True:  # again and again: a turn may have been claimed a moment ago
-            if count := self._leases.hand_back():
-                log.warning("the grace time is over: %d turns go back to the queue", count)
-            sleep(HAND_BACK_SECONDS)
+    def look(self) -> None:
+        """Look whether it is time to hand back: again and again, since a turn may have been claimed a moment ago.
+
+        Celery waits for the tasks that run, so the process ends when the last one has.
+        """
+        if SHUTDOWN not in self._gate.reasons:
+            return
+        self._began = self._began or monotonic()
+        if monotonic() - self._began >= self._grace_seconds and (count := self._leases.hand_back()):
+            log.warning("the grace time is over: %d turns go back to the queue", count)
 
 
 class StoreWatch:
