@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
@@ -67,6 +67,13 @@ steps = st.tuples(
 )
 
 
+AROUND = [("failed", 0, "", 0)] * 3 + [("enter", 2_500, "a", 0), ("enter", 600, "a", 0), ("succeeded", 9, "a", 0)]
+"""Opened, half open, closed again: what chance seldom finds."""
+
+
+@example([*AROUND, *[("failed", 1, "", 1)] * 4, *[("failed", 1, "", 0)] * 3])
+@example([*AROUND[:-1], ("enter", 1_900, "b", 0), ("enter", 200, "b", 0), ("failed", 1, "a", 0), ("failed", 1, "b", 0)])
+@example([*AROUND[:-1], ("renewed", 1_900, "a", 0), ("enter", 200, "b", 0), ("released", 1, "a", 0), ("enter", 1, "b", 0)])
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(steps, max_size=60))
 def test_redis_and_the_process_keep_the_same_rules(redis, sequence):
