@@ -14,9 +14,9 @@ from chatapp.services import Services
 from config.celery import WAIT_SECONDS
 from tests.faults.kinds import dropped, lost, malformed, status, swallowed
 from tests.faults.proxy import FaultProxy
-from tests.integration.workers import Worker, env_of, messages_in, started, until
+from tests.integration.workers import RECEIVE, Worker, env_of, messages_in, started, until
 
-RECEIVE, DELETE = "AmazonSQS.ReceiveMessage", "AmazonSQS.DeleteMessage"
+DELETE = "AmazonSQS.DeleteMessage"
 HEALED_SECONDS = 2.0
 SLOTS = 2
 VISIBILITY = 4

@@ -11,12 +11,12 @@ from kombu import Connection
 
 from tests.faults.kinds import status
 from tests.faults.proxy import FaultProxy
-from tests.integration.workers import messages_in, started, until
+from tests.integration.workers import RECEIVE, messages_in, started, until
 from tests.wakeups import poison, wake_up
 
 APP = "tests.integration.stock_app"
 JOB = "0123456789abcdef0123456789abcdef.1"
-RECEIVE, ATTRIBUTES = "AmazonSQS.ReceiveMessage", "AmazonSQS.GetQueueAttributes"
+ATTRIBUTES = "AmazonSQS.GetQueueAttributes"
 START_SECONDS = 40
 """Four workers start at once, on a machine that may be busy."""
 

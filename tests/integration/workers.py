@@ -12,9 +12,11 @@ from typing import Any
 from chatapp.dev import twin
 from chatapp.dev.alone import stop
 from config.settings import Settings
+from tests.faults.proxy import FaultProxy
 from tests.servers import clean_env
 from tests.stack import ROOT
 
+RECEIVE = "AmazonSQS.ReceiveMessage"
 HARDENED = "tests.integration.hardened"
 OPTIONS = "worker -P gevent --without-gossip --without-mingle --without-heartbeat"
 
@@ -76,3 +78,13 @@ def env_of(settings: Settings, *, sqs: str | None = None) -> dict[str, str]:
         "OPENAI_API_KEY": "test",
     }
     return {name: value.replace(endpoint, sqs) for name, value in env.items()} if sqs else env
+
+
+@contextmanager
+def asking(settings: Settings, proxy: FaultProxy, log_file: Path) -> Iterator[Worker]:
+    """Run a worker of two slots behind a proxy, from when it has begun to ask for messages."""
+    asked = proxy.requests[RECEIVE]
+    with started(env_of(settings, sqs=proxy.url), log_file, slots=2) as running:
+        running.wait_for("worker ready")
+        until(lambda: proxy.requests[RECEIVE] > asked, 10, "it does not ask")
+        yield running

@@ -9,8 +9,11 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 from hypothesis import given
 from hypothesis import strategies as st
 from kombu import Connection
+from kombu.utils.imports import symbol_by_name
 
+from config.celery import celery_config, worker_config
 from config.resources import CHAT_TASK
+from config.settings import Settings
 from tasks.consumer import Consumer
 from tasks.envelope import MAX_BYTES, Poison, read
 from tasks.gate import Gate, gate
@@ -104,6 +107,17 @@ def test_a_wake_up_with_anything_in_any_place_is_read_or_poison(value, place):
 
 
 # --- the consumer
+
+
+def test_a_worker_is_configured_with_the_transport_and_the_consumer_of_ours():
+    """Both are named by text; who only sends has neither."""
+    settings = Settings.model_validate(
+        {"aws_endpoint_url": "http://127.0.0.1:1", "sqs_queue_url_prefix": "http://127.0.0.1:1/0/x-"}
+    )
+    config = worker_config(settings, bury=print)
+    assert symbol_by_name(config["broker_transport"]) is Transport
+    assert symbol_by_name(config["worker_consumer"]) is Consumer
+    assert not {"broker_transport", "worker_consumer"} & set(celery_config(settings, read_timeout=3, tries=1))
 
 
 @pytest.mark.parametrize(
