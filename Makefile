@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+# Most tests wait for processes of their own: three files at a time keep two cores busy.
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check format bench lock clean
@@ -28,8 +30,8 @@ $(STAMP): requirements-dev.txt
 run: $(STAMP) ## Start everything on this machine; ARGS="--fresh --api-port 9000" passes options on
 	@exec $(BIN)/python -m chatapp dev $(ARGS)
 
-test: $(STAMP) ## Run the tests; ARGS="tests/unit -k name" chooses
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## Run the tests, JOBS files at a time; ARGS="tests/unit -k name" chooses
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(STAMP) ## Lint, formatting, types, layers
 	$(BIN)/python -m ruff check

@@ -86,14 +86,3 @@ def test_a_worker_without_slots_stops_asking_and_does_not_spin(worker, submit, s
     after = psutil.Process(worker.process.pid).cpu_times()
     assert proxy.requests[RECEIVE] == asked
     assert after.user + after.system - before.user - before.system < 0.3
-
-
-def test_a_task_can_hide_its_message(worker, submit, due_in_a_minute, services, send):
-    """What it needs to know of it comes with the request."""
-    blocking = submit("[[tokens=2 ttft=2]]").job_id
-    waiting = submit(session_id=blocking.session_id).job_id
-    due_in_a_minute(waiting)
-    until(lambda: services.turns.get(blocking).status is Status.COMPLETED, 10, worker.log())
-    send(waiting)
-    until(lambda: "reject requeue=False: the turn is not due" in worker.log(), 10, worker.log())
-    assert services.turns.get(waiting).status is Status.QUEUED

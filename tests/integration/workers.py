@@ -17,7 +17,7 @@ from tests.servers import clean_env
 from tests.stack import ROOT
 
 RECEIVE = "AmazonSQS.ReceiveMessage"
-HARDENED = "tests.integration.hardened"
+APP = "tasks"
 OPTIONS = "worker -P gevent --without-gossip --without-mingle --without-heartbeat"
 
 
@@ -39,7 +39,7 @@ class Worker:
 
 
 @contextmanager
-def started(env: Mapping[str, str], log_file: Path, *, app: str = HARDENED, slots: int = 20) -> Iterator[Worker]:
+def started(env: Mapping[str, str], log_file: Path, *, app: str = APP, slots: int = 20) -> Iterator[Worker]:
     """Run a worker until the block is left, without waiting for it to be ready."""
     command = [sys.executable, "-m", "celery", "--quiet", "-A", app, *OPTIONS.split(), "-c", str(slots)]
     with log_file.open("wb") as output:
