@@ -28,6 +28,12 @@ T = TypeVar("T")
 CACHE_SECONDS = 0.8
 """Age at which a state is asked for anew: every process knows of a change within a second."""
 
+OLDEST_SECONDS = 1.0
+"""What was learnt longer ago says nothing: a process that was idle, or has just started, waits for its first answer."""
+
+ASKING_SECONDS = 1.0
+"""Longest wait for that, when somebody else of this process is asking already: Redis answers, or is given up, in half of it."""
+
 PROVEN_SECONDS = 3.0
 """A probe that has streamed for so long is believed: nobody waits for the end of a long answer."""
 
@@ -99,18 +105,19 @@ class SharedBreaker(CircuitBreaker):  # type: ignore[misc]
     def enter(self) -> Call:
         """Let a call in.
 
-        Raises: BreakerOpen, in microseconds; at most one caller of the process at a time waits for Redis.
+        Raises: BreakerOpen, in microseconds; only one caller of the process at a time asks Redis.
         """
-        view = self._view
-        # Who finds somebody else asking goes by what was known.
-        if not self._tells(view) and self._asking.acquire(blocking=False):
-            token = secrets.token_hex(8)
+        # Who finds somebody else asking goes by what was known a moment ago, or waits to hear what is.
+        patience = 0 if self._view.age() < OLDEST_SECONDS else ASKING_SECONDS
+        if not self._tells(self._view) and self._asking.acquire(timeout=patience):
             try:
-                view = self._take("enter", token=token)
+                if not self._tells(self._view):
+                    token = secrets.token_hex(8)
+                    if self._take("enter", token=token).answer.granted:
+                        return self._probe(token)
             finally:
                 self._asking.release()
-            if view.answer.granted:
-                return self._probe(token)
+        view = self._view
         if view.answer.state == CLOSED:
             return Call(self, view.answer.generation)
         raise BreakerOpen(retry_after=max(view.wait(), SOONEST_SECONDS))

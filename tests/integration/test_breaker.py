@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -107,6 +108,19 @@ def test_six_errors_open_it_for_everybody_at_once(make):
     assert fresh.opened
     assert 13 < fresh.open_remaining <= 15
     assert until(lambda: other.opened) < 1
+
+
+def test_a_process_that_has_just_started_lets_no_burst_through(make):
+    """Twenty calls at once, and the first of them asks: the others wait for what it learns."""
+    trip(make())
+    fresh, go = make(), threading.Barrier(20)
+
+    def call(_):
+        go.wait()
+        return tried(fresh, int)
+
+    with ThreadPoolExecutor(20) as pool:
+        assert set(pool.map(call, range(20))) == {"out"}
 
 
 def test_a_refused_caller_is_told_when_to_come_back(make):
