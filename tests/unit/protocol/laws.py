@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from chatapp.flows.submit import Accepted
 from chatapp.live.events import key_of
 from chatapp.model import JobId, Status, Turn, text_of
 from chatapp.payloads import COMPLETED, DELTA, OPENING, SNAPSHOT, TERMINAL
@@ -24,9 +25,6 @@ COUNTS = ("Failures", "Crashes", "HandBacks")
 
 TRANSIENT = ("provider_unavailable", "provider_rate_limited")
 
-CLOCKS_DIFFER = 2.0
-"""Seconds by which the clocks of two machines may differ once they are anchored to a Date header, which tells the second."""
-
 KEPT_FOR_GOOD = {"UserId", "Flow", "Model", "CreatedAt", "RetryOf", "Turn", "SessionId"}
 
 
@@ -40,6 +38,8 @@ class Laws:
     def __init__(self, world: "World") -> None:
         self._world = world
         self.ends: Counter[JobId] = Counter()
+        self.reached: set[str] = set()
+        """What this world came to, for who wants to know that it was really tried."""
         self.waits: Counter[JobId] = Counter()
         self.retries: Counter[tuple[str, int]] = Counter()
         self.unpublished: set[JobId] = set()
@@ -79,6 +79,7 @@ class Laws:
             return
         for count in ("Attempt", *COUNTS):
             self._need(new.get(count, 0) >= old.get(count, 0), f"{count} of {job_id} went back")
+        self.reached |= {name for name in (*COUNTS, "DlqPending", "CancelRequested") if name in changed and name in new}
         if new["Status"] in ENDED:
             self._ended(job_id, old, new)
         elif new["Status"] == "running" and new.get("ClaimId") != old.get("ClaimId"):
@@ -86,6 +87,7 @@ class Laws:
         elif new["Status"] == "queued" and old["Status"] == "running":
             self._requeued(job_id, old, new)
         if "Input" in changed:
+            self.reached.add("merged")
             self._need(old["Status"] == "queued" and old["Attempt"] == 0, f"{job_id} was begun and got another input")
 
     def _added(self, job_id: JobId, new: dict[str, Any]) -> None:
@@ -93,6 +95,7 @@ class Laws:
         self._need(session["TurnCount"] == job_id.turn, f"{job_id} was added and is not its session's last turn")
         self._need(job_id.turn in session["OpenTurns"], f"{job_id} was added and is not open in its session")
         if "RetryOf" in new:
+            self.reached.add("retried")
             self.retries[job_id.session_id, new["RetryOf"]] += 1
             self._need(self.retries[job_id.session_id, new["RetryOf"]] == 1, f"{job_id} is a second retry of one turn")
             tried = self._world.turn(JobId(job_id.session_id, new["RetryOf"]))
@@ -103,7 +106,7 @@ class Laws:
         self._need(job_id.turn == min(opened, default=0), f"{job_id} was claimed and is not the head of {sorted(opened)}")
         self._need("CancelRequested" not in old, f"{job_id} was claimed after its cancellation was asked for")
         if old["Status"] == "running":
-            self._need(self._lease_left(job_id, old["Attempt"]) <= CLOCKS_DIFFER, f"the live lease of {job_id} was stolen")
+            self._need(not self._lease_left(job_id, old["Attempt"]), f"the live lease of {job_id} was stolen")
         came_to = sum(new.get(name, 0) for name in COUNTS) + self.waits[job_id]
         self._need(new["Attempt"] == old["Attempt"] + 1 == came_to + 1, f"the attempts of {job_id} came to something else")
         settings = self._world.settings
@@ -121,21 +124,33 @@ class Laws:
         return max((x.left for x in held if x.turn.job_id == job_id and x.turn.attempt == attempt), default=0)
 
     def _ended(self, job_id: JobId, old: dict[str, Any], new: dict[str, Any]) -> None:
+        attempt = int(new["EndId"].split("-")[0])
         self.ends[job_id] += 1
         self._need(job_id.turn not in self._session(job_id).get("OpenTurns", ()), f"{job_id} ended and is still open")
-        attempt = int(new["EndId"].split("-")[0])
-        self._need(attempt == new["Attempt"], f"the end of {job_id} is not its last attempt's")
+        held = new["EndedBy"] == old.get("ClaimId")
+        self._need(attempt == new["Attempt"] == old["Attempt"] + (not held), f"the end of {job_id} does not fence its attempt")
+        self.reached.add(f"{new['Status']} by {'its holder' if held else 'somebody else'}")
         if new["Status"] == "completed":
             asked = self._world.model.said.get(new["Answer"])
             self._need(asked is not None, f"{job_id} completed with {new['Answer']!r}: nobody said that")
             self._need(asked == text_of(new["Input"]), f"{job_id} was answered, and {asked!r} is not what was asked")
-            self._need(attempt == old["Attempt"], f"{job_id} was completed by somebody who did not hold it")
+            self._need(held, f"{job_id} was completed by somebody who did not hold it")
         if new["Status"] == "failed":
             self._need(new["Error"]["code"] != "turn_failed", f"{job_id} failed by a fault of ours")
         self._world.stored_an_end(job_id)
 
     def _session(self, job_id: JobId) -> dict[str, Any]:
         return from_item(self._world.table.items[self._world.settings.table_name("sessions")][job_id.session_id,])
+
+    # --- every answer to a client
+
+    def accepted(self, text: str, accepted: Accepted) -> None:
+        """Look at what a client was told."""
+        before = self._world.messages[text]
+        self._need(before in (None, accepted.job_id), f"{text!r} was accepted as {before} and as {accepted.job_id}")
+        self._world.messages[text] = accepted.job_id
+        if accepted.replayed:
+            self.reached.add("replayed")
 
     # --- every event
 
@@ -146,6 +161,7 @@ class Laws:
         job_id = JobId.parse(said["job_id"])
         turn = self._world.turn(job_id) if job_id else None
         self._world.note(f"    log of {turn.number if turn else '?'}: {said['id']} {said['type']}")
+        self.reached.add(said["type"])
         self._need(not any(e["type"] in TERMINAL for e in before), f"{said['type']} follows the end of {job_id}")
         if said["type"] in TERMINAL:
             self._need(

@@ -1,104 +1,47 @@
 """A fleet of processes with the product in them, and everything that may happen to it."""
 
-import re
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from chatapp.errors import ChatappError, StoreUnavailable
-from chatapp.flows.lease import Lease
-from chatapp.flows.submit import Accepted, Submission
+from chatapp.flows.submit import Accepted, Idempotency, Submission
 from chatapp.flows.turn import HideUntil
-from chatapp.live.events import EventLog
-from chatapp.model import JobId, ModelOptions, Session, Status, Turn, text_part
+from chatapp.model import JobId, ModelOptions, Session, Turn, text_of, text_part
 from chatapp.services import Services
 from chatapp.stores.dynamo import call, from_item
 from chatapp.stores.records import session_item, session_of, turn_of
 from config.settings import Settings
-from tests.unit.protocol.actors import Actor, Interrupting, reach
+from tests.unit.protocol.actors import Actor, reach
 from tests.unit.protocol.laws import Laws
+from tests.unit.protocol.live import Redis
+from tests.unit.protocol.process import Process
+from tests.unit.protocol.scheduler import TO_THE_END, How, Scheduler
 from tests.unit.protocol.table import Table
-from tests.unit.protocol.wires import (
-    Connection,
-    DeadLetters,
-    DriftingClock,
-    Message,
-    Model,
-    Queue,
-    Redis,
-    Signals,
-    SteppedFlusher,
-    Time,
-)
+from tests.unit.protocol.wires import DeadLetters, Message, Model, Queue, Signals, Time
 
 USER = "ada"
 PREFIX = "p-"
 OPTIONS = ModelOptions("m")
-STEPS = 3_000
-"""More requests than any single call into the product may take."""
-
-IDLE = re.compile(r" *\w+'* (leases|relay)(: (None|0|update_item SET #Owner.*))?|\+3000 ms")
-
-How = tuple[int, str]
-"""How far a call goes: so many requests that are fine, then one that meets a fate (`ok`: none more)."""
-
 STORE_AWAY_SECONDS = 5
 """How long a worker hides a message that it could not look at (see tasks/base.py)."""
 
-TO_THE_END: How = (STEPS, "ok")
 
-
-class Process:
-    """One process of the fleet: the product as `chatapp.services` wires it, on the world's wires."""
-
-    def __init__(self, world: "World", name: str, drift: int = 0) -> None:
-        self.name = name
-        self.drift = drift
-        self.paused = False
-        clock = DriftingClock(world.time, drift)
-        self.flusher = SteppedFlusher(world.redis)  # type: ignore[arg-type]
-        events = EventLog(world.redis, clock)  # type: ignore[arg-type]
-        events._flusher = self.flusher
-        self.services = Services(world.settings)
-        wired = {"clock": clock, "name": name, "dynamodb": Connection(world.table, clock), "redis": world.redis, "events": events}
-        wired |= {"wakeups": world.queue, "llm": world.model, "dead_letters": world.dead_letters, "signals": world.signals}
-        self.services.__dict__.update(wired)
-        self.services.leases._pool = _Pool(world, self)  # type: ignore[assignment]
-        self.services.leases._interrupts = Interrupting()
-
-
-@dataclass(frozen=True)
-class _Pool:
-    """An executor whose threads are actors."""
-
-    world: "World"
-    process: Process
-
-    def submit(self, work: Callable[[Lease], None], lease: Lease) -> None:
-        self.world.start(self.process, f"renew {_place(lease.turn.job_id)}", lambda: work(lease))
-
-
-class World:
-    """Everything there is. `trace` tells what happened, for whoever reads a violation."""
+class World(Scheduler):
+    """Everything there is."""
 
     def __init__(self, settings: Settings, *, drifts: tuple[int, ...] = (0, 0), sessions: int = 2, relay: bool = True) -> None:
+        super().__init__(Time())
         self.settings = settings
-        self.time = Time()
         self.table = Table(settings.dynamodb_table_prefix)
         self.redis = Redis()
         self.queue = Queue(self.time)
         self.model = Model()
         self.dead_letters = DeadLetters()
         self.signals = Signals(self._hear)
-        self.trace: list[str] = []
         self.relay = relay
-        self.broken: Exception | None = None
-        self.healing = False
-        self.troubles: Counter[str] = Counter()
-        self.actors: list[Actor] = []
         self.messages: dict[str, JobId | None] = {}
         """Every text that was posted, with the job that it was accepted as."""
+        self.repeatable: list[Submission] = []
         self.laws = Laws(self)
         self.clients: list[Process] = []
         self.processes = [Process(self, f"w{i}", drift) for i, drift in enumerate(drifts)]
@@ -112,11 +55,6 @@ class World:
         made = Session(id=f"{number:032x}", user_id=USER, flow="chat", created_at=now, updated_at=now, expires_at=now + 10**10)
         self.table.put_item(**call(self.settings.table_name("sessions"), item=session_item(made)))
         return made.id
-
-    def note(self, line: str) -> None:
-        """Put a line into the trace, but for what is done over and over while all comes to rest."""
-        if not (self.healing and IDLE.fullmatch(line)):
-            self.trace.append(line)
 
     # --- the truth, as it is
 
@@ -138,72 +76,20 @@ class World:
         """Name every turn."""
         return [JobId(s, int(n)) for s, n in self.table.items[self.settings.table_name("turns")] if int(n) > 0]
 
-    # --- actors
-
-    def start(
-        self,
-        process: Process,
-        about: str,
-        work: Callable[[], object],
-        done: Callable[[Actor], None] | None = None,
-        message: Message | None = None,
-        how: How = (0, "ok"),
-    ) -> None:
-        """Begin a call into the product, let it come to its first request, and go on from there."""
-        actor = Actor(process, about, work)
-        actor.message = message
-
-        def finished(actor: Actor) -> None:
-            self.note(f"  {actor.process.name} {actor.about}: {actor.error or actor.outcome!r}")
-            if actor.error is not None and not isinstance(actor.error, ChatappError):
-                raise actor.error
-            if actor.error is not None and actor.message is None:
-                self.laws.unpublished |= actor.owes
-            if done:
-                done(actor)
-
-        actor.when_done = finished
-        self.actors.append(actor)
-        self.note(f"{process.name} {about}")
-        if Actor.current() is None:  # else it begins when it is stepped next
-            self.step(actor)
-            self.run(actor, how)
-
-    def runnable(self) -> list[Actor]:
-        """Give the actors that a step may be made with."""
-        now = self.time.ms / 1000
-        return [a for a in self.actors if not a.process.paused and a.wakes_at <= now]
-
-    def step(self, actor: Actor, fate: str = "ok") -> None:
-        """Make one step with an actor."""
-        if actor.waits_for != "start":
-            self.note(f"  {actor.process.name} {actor.about}: {actor.waits_for[:60]} -> {fate}")
-        try:
-            actor.step(fate)
-        except Exception as error:
-            self.broken = error
-            raise
-        finally:
-            if actor.killed or actor.waits_for == "done":
-                self.actors.remove(actor)
-        if self.broken:
-            raise self.broken
-
-    def run(self, actor: Actor, how: How = TO_THE_END) -> None:
-        """Make fine steps with an actor, and one more that meets a fate, unless it is done or sleeps before."""
-        steps, fate = how
-        for n in range(steps + 1):
-            if actor not in self.runnable() or (n == steps and fate == "ok"):
-                break
-            self.step(actor, fate if n == steps else "ok")
-        if n == STEPS:
-            self.laws.broken(f"{actor.about} does not come to an end")
+    # --- who publishes an end
 
     def stored_an_end(self, job_id: JobId) -> None:
         """Remember who is to publish an end: should that one be killed, nobody need."""
         current = Actor.current()
         if current is not None:
             current.owes.add(job_id)
+
+    def failed(self, actor: Actor) -> None:
+        """Look at a call that raised: what it owed is published when its message comes again, or by nobody."""
+        if not isinstance(actor.error, ChatappError):
+            raise actor.error or RuntimeError(actor.about)
+        if actor.message is None:
+            self.laws.unpublished |= actor.owes
 
     # --- what clients do
 
@@ -213,10 +99,10 @@ class World:
         return made
 
     def submit(self, session: int, on_busy: str = "enqueue", restart: str = "reset", how: How = TO_THE_END) -> None:
-        """Post a message."""
-        process = self._client()
+        """Post a message. Every other one has an idempotency key."""
         text = f"message {len(self.messages) + 1}"
         self.messages[text] = None
+        key = Idempotency(text, "same") if len(self.messages) % 2 else None
         submission = Submission(
             user_id=USER,
             input=(text_part(text),),
@@ -224,13 +110,25 @@ class World:
             session_id=self.sessions[session],
             on_busy=on_busy,
             restart=restart,
+            idempotency=key,
         )
+        if key:
+            self.repeatable.append(submission)
+        self._post(submission, f"submit {on_busy} to {session}", how)
+
+    def submit_again(self, submission: Submission, how: How = TO_THE_END) -> None:
+        """Post a message once more, under the same key: perhaps its answer was lost."""
+        self._post(submission, "submit again", how)
+
+    def _post(self, submission: Submission, about: str, how: How) -> None:
+        process = self._client()
+        text = text_of(submission.input)
 
         def accepted(actor: Actor) -> None:
             if isinstance(actor.outcome, Accepted):
-                self.messages[text] = actor.outcome.job_id
+                self.laws.accepted(text, actor.outcome)
 
-        self.start(process, f"submit {on_busy} to {session}", lambda: process.services.submit(submission), accepted, how=how)
+        self.start(process, f"{about}: {text}", lambda: process.services.submit(submission), accepted, how=how)
 
     def cancel(self, job_id: JobId, how: How = TO_THE_END) -> None:
         """Cancel a turn."""
@@ -241,18 +139,16 @@ class World:
         self._ask("retry", job_id, lambda services: services.retry, how)
 
     def _ask(self, what: str, job_id: JobId, flow: Callable[[Services], Callable[[Turn], object]], how: How) -> None:
-        self.troubles[what] += 1
         process = self._client()
         turn = self.turn(job_id)
         if turn is not None:
             self.start(process, f"{what} {_place(job_id)}", lambda: flow(process.services)(turn), how=how)
 
-    def bury(self, session: int) -> None:
+    def bury(self, session: int, how: How = TO_THE_END) -> None:
         """Delete a session."""
-        self.troubles["bury"] += 1
         process = self._client()
         self.laws.forgotten.add(self.sessions[session])
-        self.start(process, f"delete {session}", lambda: process.services.delete_session(self.sessions[session], USER))
+        self.start(process, f"delete {session}", lambda: process.services.delete_session(self.sessions[session], USER), how=how)
 
     # --- what workers do
 
@@ -275,7 +171,7 @@ class World:
                 self.queue.delete(message)
 
         about = f"answer {_place(job_id)} by message {message.number}"
-        self.start(process, about, lambda: process.services.answer(job_id), done, message, how)
+        self.start(process, about, lambda: process.services.answer(job_id), done, message=message, how=how)
 
     def beat(self, process: Process, what: str, how: How = TO_THE_END) -> None:
         """Let a process look after its leases, or at open work, unless it is at it."""
@@ -330,14 +226,12 @@ class World:
 
     def lose(self, message: Message) -> None:
         """Lose a message."""
-        self.troubles["message"] += 1
         self.note(f"message {message.number} of {_place(message.job_id)} LOST")
         self.queue.delete(message)
         self.laws.unpublished.add(message.job_id)
 
     def double(self, message: Message) -> None:
         """Double a message."""
-        self.troubles["message"] += 1
         self.note(f"message {message.number} of {_place(message.job_id)} doubled")
         self.queue.put(message.job_id)
 
@@ -348,73 +242,14 @@ class World:
 
     def redis_trouble(self, what: str) -> None:
         """Take Redis away, give it back, or restart it empty."""
-        self.troubles["redis"] += 1
         self.note(f"redis {what}")
         self.laws.forgotten.update(self.sessions)
         if what == "restarted empty":
             self.redis.restart_empty()
         self.redis.away = what == "away"
-
-    # --- the end
-
-    def come_to_rest(self, seconds: int = 300) -> None:
-        """Take all faults away and let the fleet go on: everything that is open must end within `seconds`.
-
-        Paused processes stay paused until all has ended; then they go on, as zombies, and may change nothing.
-        """
-        self.note("--- no more faults")
-        self.healing = True
-        self.redis.away = False
-        self.model.mood = "ok"
-        for client in self.clients:
-            client.paused = False
-        if all(p.paused for p in self.processes):
-            self.pause(self.processes[0])
-        deadline = self.time.ms + seconds * 1000
-        self._work_off()
-        while self._open_work():
-            if self.time.ms > deadline:
-                self.laws.broken(f"after {seconds} s without a fault there is still open work")
-            self.advance(3_000)
-            for process in self.processes:
-                if not process.paused:
-                    self.beat(process, "leases")
-                    self.beat(process, "relay")
-            self._work_off()
-        while self.queue.messages:  # what was hidden for long, by somebody who stood still for long
-            self.advance(max(0, min(m.visible_at for m in self.queue.messages.values()) - self.time.ms))
-            self._work_off()
-        for process in self.processes:
-            if process.paused:
-                self.pause(process)
-        self._work_off()
-        self.laws.at_rest()
-
-    def _open_work(self) -> bool:
-        busy = any(not a.process.paused for a in self.actors)
-        return busy or not all(t.status.ended and not t.dlq_pending for t in self.all_turns())
-
-    def _work_off(self) -> None:
-        for _ in range(STEPS):
-            awake = next((p for p in self.processes if not p.paused), None)
-            visible = self.queue.visible()
-            if actors := self.runnable():
-                self.run(actors[0])
-            elif visible and awake:
-                self.receive(awake, visible[0])
-            else:
-                break
-        else:
-            self.laws.broken("the fleet does not come to rest")
         for process in (*self.processes, *self.clients):
             if not process.paused:
                 self.flush(process)
-
-    def close(self) -> None:
-        """Let go of everything that still runs."""
-        for actor in self.actors:
-            actor.kill()
-        self.actors.clear()
 
 
 def _place(job_id: JobId) -> str:
