@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from chatapp.aws import NO_ANSWER
 from config.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Health:
         key = {"SessionId": {"S": "health"}, "Turn": {"N": "0"}}
         try:
             self._dynamodb.get_item(TableName=self._table, Key=key)
-        except (ClientError, BotoCoreError):
+        except (ClientError, *NO_ANSWER):
             return False
         return True
 
@@ -46,7 +47,7 @@ class Health:
         """Say whether SQS answers, and has our queue."""
         try:
             self._sqs.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["QueueArn"])
-        except (ClientError, BotoCoreError):
+        except (ClientError, *NO_ANSWER):
             return False
         return True
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
+from chatapp.aws import NO_ANSWER
 from chatapp.errors import QueueUnavailable
 from config.resources import DLQ_RETENTION_SECONDS, MAX_RECEIVE_COUNT, QUEUES, TABLES, VISIBILITY_SECONDS, Queue, Table
 from config.settings import Settings
@@ -47,7 +48,7 @@ class Provisioner:
             attributes = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"]).get("Attributes", {})
         except ClientError as error:
             return f"queue {self._queue_prefix}{name} cannot be read: {error.response['Error']['Code']}"
-        except BotoCoreError as error:
+        except NO_ANSWER as error:
             raise QueueUnavailable(f"SQS cannot be asked about {name} ({type(error).__name__})") from error
         if "RedrivePolicy" not in attributes:
             return f"queue {self._queue_prefix}{name} has no redrive policy: rejected messages would be lost"

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from celery import Celery
 from kombu.messaging import Producer
 from kombu.transport import SQS
 
+from chatapp.aws import NO_ANSWER
 from chatapp.errors import QueueUnavailable
 from chatapp.model import JobId, Turn
 from config.celery import celery_config
@@ -62,7 +63,7 @@ def sqs_errors() -> Iterator[None]:
         yield
     except ClientError as error:
         raise QueueUnavailable(f"SQS answered {error.response['Error']['Code']}") from error
-    except BotoCoreError as error:
+    except NO_ANSWER as error:
         raise QueueUnavailable(f"SQS cannot be reached ({type(error).__name__})") from error
 
 

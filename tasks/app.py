@@ -2,8 +2,9 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from time import sleep
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -11,7 +12,7 @@ from celery import Celery
 from celery.exceptions import Reject
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutting_down
 
-from chatapp.errors import QueueUnavailable
+from chatapp.errors import Unavailable
 from chatapp.provision import Provisioner
 from chatapp.services import build
 from config.celery import worker_config
@@ -25,8 +26,10 @@ from tasks.poison import bury
 
 log = logging.getLogger(__name__)
 
-SQS_AWAY_SECONDS = 1.0
-"""Pause between tries to reach SQS before the worker starts."""
+T = TypeVar("T")
+
+AWAY_SECONDS = 1.0
+"""Pause between tries to reach SQS and DynamoDB before the worker starts."""
 
 BEAT_SECONDS = 1.0
 """How often leases and deliveries are looked at; each is renewed in a time of its own."""
@@ -61,6 +64,7 @@ Heartbeats.all = (
     Heartbeat("leases", BEAT_SECONDS, services.leases.beat),
     Heartbeat("deliveries", BEAT_SECONDS, deliveries.beat),
     Heartbeat("relay", settings.relay_seconds, lambda: services.relay.look(waking=PAUSED not in gate.reasons)),
+    Heartbeat("store", BEAT_SECONDS, store_watch.look),
     Heartbeat("pause", PAUSE_LOOK_SECONDS, pause_watch.look),
     Heartbeat("shutdown", SHUTDOWN_LOOK_SECONDS, shutdown.look),
 )
@@ -86,19 +90,21 @@ def _start(**_signal: Any) -> None:
 
 
 def _prepare() -> None:
-    if unsafe := _when_sqs_answers(Provisioner(settings)):
+    provisioner = Provisioner(settings)
+    if unsafe := _when_it_answers(lambda: provisioner.unsafe_queue(CHAT.name)):
         sys.exit(f"The worker does not start: {unsafe}\nRun: python -m chatapp provision")
+    _when_it_answers(pause_watch.look)  # before the first message, not with the first beat
     _ = services.answer  # the model's SDK takes a second to import: not at the cost of the first turn
     services.signals.listen(services.leases.look)
 
 
-def _when_sqs_answers(provisioner: Provisioner) -> str | None:
+def _when_it_answers(ask: Callable[[], T]) -> T:
     while True:
         try:
-            return provisioner.unsafe_queue(CHAT.name)
-        except QueueUnavailable as error:
+            return ask()
+        except Unavailable as error:
             log.warning("the worker waits: %s", error)
-            sleep(SQS_AWAY_SECONDS)
+            sleep(AWAY_SECONDS)
 
 
 @worker_ready.connect

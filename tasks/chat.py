@@ -3,7 +3,7 @@
 import logging
 
 from chatapp import failpoints
-from chatapp.errors import NotFound, Refused
+from chatapp.errors import NotFound, TooManyOpenTurns
 from chatapp.flows.turn import HideUntil
 from chatapp.model import JobId, Status
 from config.resources import CHAT_TASK
@@ -13,6 +13,9 @@ from tasks.envelope import Poison
 
 log = logging.getLogger(__name__)
 
+FULL_SECONDS = 30
+"""How long a message from the dead-letter queue waits for a place in a session that is full."""
+
 
 @app.task(name=CHAT_TASK, base=WakeUp)
 def answer(job_id: str, *, returned: bool) -> HideUntil | None:
@@ -21,8 +24,11 @@ def answer(job_id: str, *, returned: bool) -> HideUntil | None:
     job = JobId.parse(job_id)
     if job is None:
         raise Poison("wrong_job_id", "job_id is not a job's id")
-    if returned and _tried_again(job):
-        return None
+    try:
+        if returned and _tried_again(job):
+            return None
+    except TooManyOpenTurns:
+        return HideUntil(FULL_SECONDS)
     try:
         return services.answer(job)
     except NotFound as error:
@@ -36,8 +42,8 @@ def _tried_again(job: JobId) -> bool:
         return False
     try:
         accepted = services.retry(turn)
-    except Refused as error:  # the session is gone, or full
-        log.warning("%s came back from the dead-letter queue and is not tried again: %s", job, error.detail)
+    except NotFound:
+        log.warning("%s came back from the dead-letter queue and is not tried again: its session was deleted", job)
     else:
         log.info("%s came back from the dead-letter queue: tried again as %s", job, accepted.job_id)
     return True

@@ -1,9 +1,8 @@
 """Why a worker stops receiving: it is told to stop, DynamoDB is away, an operator has paused its queue."""
 
 import logging
-import threading
 from collections.abc import Callable
-from time import monotonic, sleep
+from time import monotonic
 
 from chatapp.flows.lease import Leases
 from chatapp.stores.pauses import Pauses
@@ -14,9 +13,6 @@ log = logging.getLogger(__name__)
 SHUTDOWN = "shutdown"
 STORE_AWAY = "store away"
 PAUSED = "paused"
-
-PROBE_SECONDS = (0.5, 5.0)
-"""First and longest pause between two looks whether DynamoDB is back."""
 
 
 class Shutdown:
@@ -53,20 +49,15 @@ class StoreWatch:
 
     def away(self) -> None:
         """Take note that DynamoDB did not answer, and receive nothing until it does."""
-        if STORE_AWAY in self._gate.reasons:
-            return
-        self._gate.close(STORE_AWAY)
-        log.warning("DynamoDB is away: nothing is received until it is back")
-        threading.Thread(target=self._run, name="store-watch", daemon=True).start()
+        if STORE_AWAY not in self._gate.reasons:
+            self._gate.close(STORE_AWAY)
+            log.warning("DynamoDB is away: nothing is received until it is back")
 
-    def _run(self) -> None:
-        pause, longest = PROBE_SECONDS
-        sleep(pause)
-        while not self._answers():
-            pause = min(pause * 2, longest)
-            sleep(pause)
-        log.warning("DynamoDB is back")
-        self._gate.open(STORE_AWAY)
+    def look(self) -> None:
+        """Look whether it is back, if it was away."""
+        if STORE_AWAY in self._gate.reasons and self._answers():
+            self._gate.open(STORE_AWAY)
+            log.warning("DynamoDB is back")
 
 
 class PauseWatch:

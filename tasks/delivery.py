@@ -7,13 +7,14 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
+from chatapp.aws import NO_ANSWER
 from config.resources import MAX_RECEIVE_COUNT, VISIBILITY_SECONDS
 
 if TYPE_CHECKING:
@@ -32,14 +33,19 @@ FRESH_AT = MAX_RECEIVE_COUNT - 2
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One delivery of one message. `returned`: it came back from the dead-letter queue."""
+    """One delivery of one message. `attributes` are those that the dead-letter queue gave it, should it have been there."""
 
     url: str
     receipt: str
     body: str
     receives: int
-    returned: bool
-    group: str | None
+    group: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def returned(self) -> bool:
+        """Whether it came back from the dead-letter queue."""
+        return "Reason" in self.attributes
 
     @classmethod
     def of(cls, properties: Mapping[str, Any]) -> Self:
@@ -48,8 +54,8 @@ class Delivery:
         message = info["sqs_message"]
         told = message.get("Attributes", {})
         receives = int(told.get("ApproximateReceiveCount", 1))
-        returned = "Reason" in message.get("MessageAttributes", {})
-        return cls(info["sqs_queue"], receipt, message["Body"], receives, returned, told.get("MessageGroupId"))
+        attributes = message.get("MessageAttributes", {})
+        return cls(info["sqs_queue"], receipt, message["Body"], receives, told.get("MessageGroupId"), attributes)
 
 
 @dataclass(slots=True)
@@ -57,6 +63,8 @@ class _Held:
     delivery: Delivery
     extend_at: float
     until: float
+    extending: threading.Event | None = None
+    """Set when the request that extends it, if one is on its way, has been answered."""
 
 
 class Deliveries:
@@ -71,45 +79,56 @@ class Deliveries:
         self._longest = longest
         self._every = every
         self._held: dict[str, _Held] = {}
-        self._extending = threading.Lock()
+        self._lock = threading.Lock()
 
     @contextmanager
     def holding(self, delivery: Delivery) -> Iterator[None]:
         """Keep a message hidden until the block is left. After that nothing is extended any more, not even by a late request."""
         now = monotonic()
-        self._held[delivery.receipt] = _Held(delivery, now + self._every, now + self._longest)
+        held = self._held[delivery.receipt] = _Held(delivery, now + self._every, now + self._longest)
         try:
             yield
         finally:
-            if now + self._every > monotonic():  # it was never extended, so there is nothing to wait for
+            with self._lock:
                 del self._held[delivery.receipt]
-            else:
-                with self._extending:  # or a request on its way would overwrite what is done to the message next
-                    del self._held[delivery.receipt]
+                extending = held.extending
+            if extending is not None:  # that request would overwrite what is done to the message next
+                extending.wait()
 
     def beat(self) -> None:
         """Extend what is due, in batches. Failing means nothing: another delivery of a message may have been acked."""
-        with self._extending:
-            now = monotonic()
-            due = [held for held in list(self._held.values()) if held.extend_at <= now < held.until]
-            by_queue: dict[str, list[_Held]] = {}
-            for held in due:
+        now = monotonic()
+        by_queue: dict[str, list[_Held]] = {}
+        for held in list(self._held.values()):
+            if held.extend_at <= now < held.until:
                 by_queue.setdefault(held.delivery.url, []).append(held)
-            for url, several in by_queue.items():
-                for start in range(0, len(several), BATCH):
-                    self._extend(url, several[start : start + BATCH], now)
+        for url, due in by_queue.items():
+            for start in range(0, len(due), BATCH):
+                if not self._extend(url, due[start : start + BATCH]):
+                    return  # SQS is away: the next beat tries again
 
-    def _extend(self, url: str, batch: Sequence[_Held], now: float) -> None:
+    def _extend(self, url: str, due: Sequence[_Held]) -> bool:
+        over = threading.Event()
+        with self._lock:
+            batch = [held for held in due if held.delivery.receipt in self._held]
+            for held in batch:
+                held.extending, held.extend_at = over, monotonic() + self._every
         entries: Any = [
             {"Id": str(n), "ReceiptHandle": held.delivery.receipt, "VisibilityTimeout": VISIBILITY_SECONDS}
             for n, held in enumerate(batch)
         ]
-        for held in batch:
-            held.extend_at = now + self._every
         try:
-            self._sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)
-        except (ClientError, BotoCoreError) as error:
+            if entries:
+                self._sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)
+        except (ClientError, *NO_ANSWER) as error:
             log.info("%d messages are not kept hidden: %s", len(batch), error)
+            return False
+        finally:
+            with self._lock:
+                for held in batch:
+                    held.extending = None
+            over.set()
+        return True
 
     def put_off(self, delivery: Delivery, seconds: float) -> bool:
         """Have the message seen again in `seconds`, not before. Returns: whether it is to be deleted, since a copy was sent."""
@@ -121,17 +140,18 @@ class Deliveries:
                 ReceiptHandle=delivery.receipt,
                 VisibilityTimeout=min(ceil(seconds), MAX_HIDE_SECONDS),
             )
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, *NO_ANSWER) as error:
             log.info("a message cannot be hidden, a copy is sent in its place: %s", error)
             return self._copy(delivery, seconds)
         return False
 
     def _copy(self, delivery: Delivery, seconds: float) -> bool:
-        group: Any = {"MessageGroupId": delivery.group} if delivery.group else {}
+        more: Any = {"MessageGroupId": delivery.group} if delivery.group else {}
+        more |= {"MessageAttributes": delivery.attributes} if delivery.attributes else {}
         delay = min(ceil(seconds), MAX_DELAY_SECONDS)
         try:
-            self._sqs.send_message(QueueUrl=delivery.url, MessageBody=delivery.body, DelaySeconds=delay, **group)
-        except (ClientError, BotoCoreError) as error:
+            self._sqs.send_message(QueueUrl=delivery.url, MessageBody=delivery.body, DelaySeconds=delay, **more)
+        except (ClientError, *NO_ANSWER) as error:
             log.warning("the message stays hidden for a while, the relay is faster: %s", error)
             return False
         return True

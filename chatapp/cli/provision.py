@@ -3,8 +3,9 @@
 import sys
 
 import click
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
+from chatapp.aws import NO_ANSWER
 from chatapp.provision import Provisioner
 from config.settings import load
 
@@ -19,7 +20,7 @@ def provision(*, check: bool) -> None:
             for line in provisioner.apply():
                 click.echo(line)
         problems = provisioner.problems()
-    except (BotoCoreError, ClientError) as error:
+    except (ClientError, *NO_ANSWER) as error:
         raise click.ClickException(f"AWS cannot be asked: {error}") from error
     for problem in problems:
         click.echo(problem, err=True)

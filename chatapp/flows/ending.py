@@ -86,14 +86,18 @@ class Endings:
             return
         self._wake(JobId(session_id, session.head), user_id=session.user_id)
 
-    def bury(self, turn: Turn) -> None:
-        """Put a turn that failed for good into the dead-letter queue. What cannot be done now is left to the relay."""
+    def bury(self, turn: Turn) -> bool:
+        """Put a turn that failed for good into the dead-letter queue. What cannot be done now is left to the relay.
+
+        Returns: whether it is there.
+        """
         try:
             self._dead_letters.put(turn)
         except QueueUnavailable as error:
             log.warning("%s is not in the dead-letter queue yet, the relay will see to it: %s", turn.job_id, error)
-        else:
-            self._turns.buried(turn.job_id)
+            return False
+        self._turns.buried(turn.job_id)
+        return True
 
     def _follow_up(self, ended: Turn) -> None:
         self.wake_head(ended.session_id)

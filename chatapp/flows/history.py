@@ -20,9 +20,9 @@ def messages_of(turn: Turn) -> tuple[Message, ...]:
     return ()
 
 
-def history_of(turns: Sequence[Turn]) -> tuple[Message, ...]:
-    """Join earlier turns, in order; one that a later turn took up again (`retry_of`) is skipped."""
-    superseded = {t.retry_of for t in turns}
+def history_of(turns: Sequence[Turn], retried: int | None = None) -> tuple[Message, ...]:
+    """Join earlier turns, in order; one that a later turn took up again (`retry_of`) is skipped, and so is `retried`."""
+    superseded = {retried, *(t.retry_of for t in turns)}
     return tuple(m for t in turns if t.number not in superseded for m in messages_of(t))
 
 

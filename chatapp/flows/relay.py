@@ -101,7 +101,7 @@ class Relay:
     def _chunk(self, chunk: Sequence[Found], stop: threading.Event, *, waking: bool) -> int:
         if stop.is_set():
             return 0
-        unattended = [turn for found in chunk for turn in self._session(found)]
+        unattended = [turn for found in chunk for turn in self._session(found, stop)]
         if not unattended or not waking:
             return 0
         try:
@@ -114,7 +114,7 @@ class Relay:
             return 0
         return len(unattended)
 
-    def _session(self, found: Found) -> Iterator[Turn]:
+    def _session(self, found: Found, stop: threading.Event) -> Iterator[Turn]:
         """Do what is to be done for one session. Yields: the turns to be woken."""
         session = self._sessions.get(found[0][0].session_id)
         if session is not None and session.head is not None and session.head < session.cancel_before:
@@ -122,12 +122,14 @@ class Relay:
             self._cancel.before(session, session.cancel_before)
             session = self._sessions.get(session.id)
         for job_id, wake_at in found:
+            if stop.is_set():
+                return
             turn = self._turns.postpone(job_id, seen=wake_at, wake_at=self._next_look())
             if turn is None:
                 continue
             if turn.status.ended:
-                if turn.dlq_pending:
-                    self._endings.bury(turn)
+                if turn.dlq_pending and not self._endings.bury(turn):
+                    stop.set()
             elif turn.never_started_within(self._queue_seconds, self._clock.now()):
                 self._endings.by_other(turn, Status.FAILED, error=Expired())
             elif session is not None and self._is_unattended(turn, session):

@@ -33,7 +33,10 @@ GIVE_UP_SECONDS = 3.0
 IDEMPOTENCY_MS = 24 * 3_600_000
 TITLE_CHARS = 60
 MAX_MERGED_BYTES = 128 * 1024
-"""Texts join a waiting turn up to this size; DynamoDB's items hold 400 KB."""
+MAX_MERGED_INLINE_BYTES = 16 * 1024
+"""Texts join a waiting turn up to this size: an item holds 400 KB, and a renewal pays for the one that holds the lease."""
+PART_BYTES = 64
+"""What a part costs beside its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,8 @@ class Submit:
         turn = self._turns.get(JobId(session.id, last))
         if turn is None or turn.status is not Status.QUEUED or turn.attempt or turn.flow != submission.flow:
             return TooLate()
-        if _size(turn.input) + _size(submission.input) > MAX_MERGED_BYTES:
+        most = MAX_MERGED_BYTES if turn.input_apart else MAX_MERGED_INLINE_BYTES
+        if _size(turn.input) + _size(submission.input) > most:
             return TooLate()
         position = session.position(last)
         record = _record(submission.idempotency, turn.job_id, position, now, merged=True)
@@ -247,7 +251,7 @@ def _title(parts: tuple[Part, ...]) -> str | None:
 
 
 def _size(parts: tuple[Part, ...]) -> int:
-    return len(text_of(parts).encode())
+    return len(text_of(parts).encode()) + len(parts) * PART_BYTES
 
 
 def _record(

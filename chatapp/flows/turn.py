@@ -138,7 +138,7 @@ class Answer:
         """Read the history that a retry is shown: as if the turn it takes up again had not been."""
         first = max(1, job_id.turn - self._limits.history_turns)
         _, turns = self._sessions.load(job_id.session_id, range(first, job_id.turn))
-        return trim(history_of([t for t in turns if t.number != superseded]), self._limits.history_tokens)
+        return trim(history_of(turns, superseded), self._limits.history_tokens)
 
     def _ended(self, job_id: JobId) -> None:
         turn = self._turns.get(job_id)

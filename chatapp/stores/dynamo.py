@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
+from chatapp.aws import NO_ANSWER
 from chatapp.clock import AnchoredClock
 from chatapp.errors import StoreUnavailable
 
@@ -51,6 +52,8 @@ def _anchor(client: "DynamoDBClient", clock: AnchoredClock) -> None:
         context["asked_at"] = clock.machine()
 
     def answered(http_response: Any, context: dict[str, Any], **_event: Any) -> None:
+        if http_response.status_code >= 500 or "x-amzn-RequestId" not in http_response.headers:
+            return  # the error page of whoever stands between has a time of its own
         try:
             told = parsedate_to_datetime(http_response.headers["Date"])
         except (KeyError, ValueError):
@@ -139,7 +142,7 @@ def store_errors() -> Iterator[None]:
         if code in ("ConditionalCheckFailedException", "TransactionCanceledException", "ValidationException"):
             raise
         raise StoreUnavailable(f"DynamoDB answered {code}") from error
-    except BotoCoreError as error:
+    except NO_ANSWER as error:
         raise StoreUnavailable(f"DynamoDB cannot be reached ({type(error).__name__})") from error
 
 

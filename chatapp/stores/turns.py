@@ -116,7 +116,7 @@ class TurnStore:
             self._transact(writes)
         except ClientError as error:
             reasons = cancellations(error)
-            if reasons[1 if record is None else 2][0] == CONDITION_FAILED:
+            if reasons[1 if record is None else 2][0] in (CONDITION_FAILED, "ValidationError"):  # the latter: it is full
                 return TooLate()
             return _obstacle(reasons, record)
         return None
@@ -359,9 +359,9 @@ class TurnStore:
         return turn if done or (turn is not None and turn.wake_at == wake_at) else None
 
     def wake_now(self, job_id: JobId, now: int) -> None:
-        """Let the relay look at once: the turn's message could not be sent. A turn that was claimed meanwhile is left alone."""
-        condition = "Status = :queued AND WakeAt > :now"
-        self._update(job_id, "SET WakeAt = :now", condition, {"queued": Status.QUEUED.value, "now": now}, complete=False)
+        """Let the relay look at once: the turn's message could not be sent. A turn that runs meanwhile is left alone."""
+        condition = "(Status = :queued OR (Status = :running AND LeaseEnd < :now)) AND WakeAt > :now"
+        self._update(job_id, "SET WakeAt = :now", condition, {**OPEN_STATES, "now": now}, complete=False)
 
     def request_cancel(self, job_id: JobId) -> Turn | None:
         """Leave word that the turn is to be cancelled, for the attempt that holds it or the next claimer.

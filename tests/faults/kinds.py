@@ -13,10 +13,11 @@ class Fault:
     seconds: float = 0.0
     status: int = 0
     body: bytes = b""
+    headers: tuple[str, ...] = ("Content-Type: application/x-amz-json-1.0",)
 
     def answer(self) -> bytes:
         """Write the HTTP answer of an `answer`."""
-        head = f"HTTP/1.1 {self.status} Injected", "Content-Type: application/x-amz-json-1.0", f"Content-Length: {len(self.body)}"
+        head = f"HTTP/1.1 {self.status} Injected", *self.headers, f"Content-Length: {len(self.body)}"
         return "\r\n".join([*head, "", ""]).encode() + self.body
 
 

@@ -8,8 +8,9 @@ import boto3
 import pytest
 
 from chatapp.errors import BreakerOpen, NotEnded, NotFound
+from chatapp.flows.submit import Submission
 from chatapp.flows.turn import HideUntil
-from chatapp.model import JobId, Status, text_of
+from chatapp.model import JobId, ModelOptions, Status, text_of, text_part
 from chatapp.services import build
 from tests.integration.test_answer import events, kinds, sent
 
@@ -433,3 +434,30 @@ class _With:
 
     def __getattr__(self, name):
         return getattr(self._client, name)
+
+
+def test_a_merge_never_makes_a_turn_that_cannot_be_claimed(services, submit, user):
+    """Many small parts count for more than their text: what does not fit is a turn of its own."""
+    head = submit().job_id
+    submit("first", session_id=head.session_id)
+    crumbs = tuple(text_part("x") for _ in range(200))
+    jobs = [services.submit(_merging(user, head, crumbs)) for _ in range(4)]
+    assert [j.merged for j in jobs[:2]] == [True, False]
+    assert {j.job_id.turn for j in jobs} == {2, 3}
+
+
+def _merging(user, head, parts):
+    return Submission(user_id=user, session_id=head.session_id, input=parts, options=ModelOptions("m"), on_busy="merge")
+
+
+def test_a_retry_of_a_retry_is_shown_neither_of_the_two(quick, submit):
+    """Both are superseded."""
+    first = submit("K [[echo=old]]").job_id
+    quick.answer(first)
+    retry = quick.retry(quick.turns.get(first)).job_id
+    quick.answer(retry)
+    again = quick.retry(quick.turns.get(retry)).job_id
+    asked = []
+    quick.answer._llm = _Spy(quick.answer._llm, asked)
+    quick.answer(again)
+    assert [m.text for m in asked[0].messages] == ["K [[echo=old]]"]

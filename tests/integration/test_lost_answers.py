@@ -6,7 +6,7 @@ from chatapp.errors import StoreUnavailable
 from chatapp.flows.submit import Idempotency, Submission
 from chatapp.model import ModelOptions, Status, text_of, text_part
 from chatapp.services import build
-from tests.faults.kinds import conflict, late, lost, throttled
+from tests.faults.kinds import Fault, conflict, late, lost, throttled
 from tests.faults.proxy import FaultProxy
 from tests.integration.test_answer import events, kinds, sent
 
@@ -160,3 +160,25 @@ def test_throttling_and_conflicts_are_ridden_out(faulty, proxy, submit):
     assert (slow.hits, met.hits) == (1, 3)
     turn = faulty.turns.get(job_id)
     assert (turn.answer, turn.attempt) == ("through", 1)
+
+
+def test_the_error_page_of_a_proxy_is_no_answer(faulty, proxy, submit, claim):
+    """Not even one that is no UTF-8, of which the SDK makes an error of its own kind."""
+    job_id = submit().job_id
+    page = Fault("answer", status=503, body="<h1>dépassé</h1>".encode("latin-1"))
+    with proxy.fault("DynamoDB_*", page) as fault:
+        with pytest.raises(StoreUnavailable):
+            claim(job_id)
+        assert faulty.health.dynamodb() is False
+    assert fault.hits >= 2
+    assert claim(job_id)[0]
+
+
+def test_only_dynamodb_sets_the_clock(faulty, proxy, submit):
+    """A gateway that is an hour ahead, and answers in its place, does not."""
+    before = faulty.clock.now() - faulty.clock.machine()
+    page = Fault("answer", status=502, body=b"{}", headers=("Date: Sat, 01 Jan 2050 00:00:00 GMT",))
+    with proxy.fault("DynamoDB_*", page) as fault, pytest.raises(StoreUnavailable):
+        faulty.turns.get(submit().job_id)
+    assert fault.hits
+    assert abs(faulty.clock.now() - faulty.clock.machine() - before) < 2_000

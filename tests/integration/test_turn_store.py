@@ -135,3 +135,16 @@ def test_two_relays_cannot_both_move_a_look_on(services, submit):
     assert services.turns.postpone(job_id, seen=seen, wake_at=seen + 1)
     assert services.turns.postpone(job_id, seen=seen, wake_at=seen + 1), "one's own write, whose answer was lost, is known again"
     assert services.turns.postpone(job_id, seen=seen, wake_at=seen + 2) is None
+
+
+def test_the_relay_is_told_of_what_nobody_runs_and_not_of_what_somebody_does(services, submit, claim):
+    """A send that failed: for a queued turn and one whose lease has lapsed the look is now, else it stays."""
+    queued, running, lapsed = submit().job_id, submit().job_id, submit().job_id
+    claim(running)
+    now = services.clock.now()
+    services.turns.claim(lapsed, claim_id="dead", now=now, lease_end=now - 1)
+    services.turns.postpone(lapsed, seen=now - 1, wake_at=now + 40_000)
+    for job_id in (queued, running, lapsed):
+        services.turns.wake_now(job_id, now)
+    assert services.turns.get(queued).wake_at == services.turns.get(lapsed).wake_at == now
+    assert services.turns.get(running).wake_at > now

@@ -9,8 +9,6 @@ import pytest
 
 from chatapp.model import JobId, Status
 from tasks.delivery import Deliveries, Delivery
-from tests.faults.kinds import status
-from tests.faults.proxy import FaultProxy
 from tests.integration.test_answer import events, kinds
 from tests.integration.workers import env_of, started, until
 
@@ -20,7 +18,7 @@ def worker(settings, tmp_path):
     """Start a worker on this module's queue; `more` are settings."""
 
     def worker(name="worker", **more):
-        return started(env_of(settings) | more, tmp_path / f"{name}.log", app="tasks")
+        return started(env_of(settings) | more, tmp_path / f"{name}.log")
 
     return worker
 
@@ -35,7 +33,7 @@ def sqs(settings):
 def impatient(settings, tmp_path_factory):
     """A worker for whom all that takes time takes little."""
     quick = {"LEASE_SECONDS": "3", "LEASE_RENEW_SECONDS": "1", "RETRY_SECONDS": "0.5", "ATTEMPT_DEADLINE_SECONDS": "6"}
-    with started(env_of(settings) | quick, tmp_path_factory.mktemp("impatient") / "worker.log", app="tasks") as process:
+    with started(env_of(settings) | quick, tmp_path_factory.mktemp("impatient") / "worker.log") as process:
         process.wait_for("worker ready")
         yield process
 
@@ -173,7 +171,7 @@ def test_a_message_that_is_held_stays_hidden_and_is_seen_again_when_it_is_put_of
 def test_a_message_that_cannot_be_hidden_is_replaced_by_a_fresh_one(sqs, settings):
     """Its receipt is of no use any more, say."""
     url = sqs.create_queue(QueueName=f"{settings.dynamodb_table_prefix}gone")["QueueUrl"]
-    stale = Delivery(url, "no-such-receipt", "the body", receives=1, returned=False, group=None)
+    stale = Delivery(url, "no-such-receipt", "the body", receives=1)
     assert Deliveries(sqs, longest=60).put_off(stale, 0) is True
     assert receive(sqs, url, wait=5).body == "the body"
 
@@ -185,26 +183,6 @@ def receive(sqs, url, wait=0):
         return None
     info = {"sqs_queue": url, "sqs_message": found[0]}
     return Delivery.of({"delivery_info": info, "delivery_tag": found[0]["ReceiptHandle"]})
-
-
-def test_a_worker_receives_nothing_while_dynamodb_is_away(settings, services, submit, tmp_path):
-    """It says so once, lives, and goes on when DynamoDB is back; the turn has lost nothing but time."""
-    with FaultProxy(int(settings.aws_endpoint_url.rsplit(":", 1)[1])) as proxy:
-        env = env_of(settings, sqs=f"http://127.0.0.1:{proxy.port}")
-        with started(env, tmp_path / "worker.log", app="tasks") as process:
-            process.wait_for("worker ready")
-            with proxy.fault("DynamoDB_*", status(500)) as fault:
-                job_id = submit("[[echo=patient]]").job_id
-                process.wait_for("DynamoDB is away")
-                asked = proxy.requests["AmazonSQS.ReceiveMessage"]
-                met = fault.hits
-                until(lambda: fault.hits >= met + 6, 30, "DynamoDB is not asked")  # by the watch, the relay, the look for a pause
-                assert proxy.requests["AmazonSQS.ReceiveMessage"] <= asked + 1  # the poll that was under way
-                assert process.log().count("DynamoDB is away") == 1
-            process.wait_for("DynamoDB is back")
-            until(has_ended(services, job_id), 30, "the turn does not end")
-    turn = services.turns.get(job_id)
-    assert (turn.answer, turn.attempt) == ("patient", 1)
 
 
 def test_a_paused_queue_is_left_alone_until_it_is_resumed(settings, services, submit, impatient):

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -149,3 +150,15 @@ def test_a_backlog_is_sent_within_ten_seconds_of_healing(world):
     assert len(sqs.sent) == BACKLOG
     assert max(sqs.sent.values()) == 1
     assert all(backlog.turns[JobId(s, 1)].status is Status.QUEUED for s in backlog.sessions)
+
+
+def test_dead_letters_that_are_not_taken_end_the_pass_too(world):
+    """A thousand of them in an outage would otherwise be tried one after the other."""
+    clock, _, backlog, relay = world
+    for job_id in list(backlog.turns)[:1_000]:
+        backlog.turns[job_id] = replace(backlog.turns[job_id], status=Status.FAILED, dlq_pending=True)
+    looking, tried = relay(), []
+    looking._endings = SimpleNamespace(bury=tried.append)
+    clock.sleep(20)
+    looking.look()
+    assert 0 < len(tried) <= THREADS
