@@ -6,9 +6,11 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 # Most tests wait for processes of their own: three files at a time keep two cores busy.
 JOBS ?= 3
+SEED ?= 1
+TURNS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench lock clean
+.PHONY: help setup run test check format bench chaos lock clean
 
 help: ## Show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -42,6 +44,9 @@ check: $(STAMP) ## Lint, formatting, types, layers
 format: $(STAMP) ## Format the code and mend what can be mended
 	$(BIN)/python -m ruff check --fix
 	$(BIN)/python -m ruff format
+
+chaos: $(STAMP) ## Break everything while it works, and see what holds; SEED=2 TURNS=300 choose
+	$(BIN)/python -m tests.chaos --seed $(SEED) --turns $(TURNS) $(ARGS)
 
 bench: $(STAMP) ## Measure, as ratios in one run
 	$(BIN)/python -m bench $(ARGS)

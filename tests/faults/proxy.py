@@ -84,11 +84,13 @@ class _Link:
     writer: asyncio.StreamWriter
     answering: Fault | None = None
     doomed: bool = False
-    open: bool = True
+
+    @property
+    def open(self) -> bool:
+        return not self.writer.transport.is_closing()
 
     def reset(self) -> None:
         if self.open:
-            self.open = False
             self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             self.writer.transport.abort()
 
