@@ -288,7 +288,7 @@ class ContentRefused(ModelError):
 class StopAttempt(ChatappError):
     """This attempt must stop. Never shown to a client."""
 
-    code = "stop_attempt"
+    code, title = "stop_attempt", "The attempt stops"
 
 
 class StaleAttempt(StopAttempt):

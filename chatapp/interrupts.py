@@ -5,6 +5,7 @@ when the model says its next word, or has said nothing for LLM_READ_SECONDS.
 """
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 from chatapp.ports import Interrupt, Interrupts
 
@@ -35,6 +36,21 @@ class NoInterrupts:
     def here(self) -> Interrupt:
         """Make an interrupt that does nothing."""
         return lambda _error, _still_waits: None
+
+
+def keep_pools_whole() -> None:
+    """Let nobody be interrupted while he holds the lock of the model client's connection pool.
+
+    httpcore looks whether idle connections are still open while it holds that lock, with a `poll` that does not wait; gevent's
+    `poll` lets others run even then, and an exception thrown in at that moment leaves the request in the pool for ever.
+    """
+    import select  # noqa: PLC0415  only for this
+
+    import httpcore2._utils as pool  # noqa: PLC0415  only workers have it loaded
+    from gevent.monkey import get_original, is_module_patched  # noqa: PLC0415  see above
+
+    if is_module_patched("select"):
+        pool.select = SimpleNamespace(poll=get_original("select", "poll"), POLLIN=select.POLLIN)  # type: ignore[assignment,attr-defined]
 
 
 def fitting() -> Interrupts:

@@ -23,6 +23,7 @@ class Shutdown:
         self._gate = gate
         self._grace_seconds = grace_seconds
         self._began: float | None = None
+        self._said = False
 
     def begin(self) -> None:
         """Begin to stop. Called by a signal's handler, where nothing may wait: all else is done by `look`."""
@@ -36,8 +37,11 @@ class Shutdown:
         if SHUTDOWN not in self._gate.reasons:
             return
         self._began = self._began or monotonic()
-        if monotonic() - self._began >= self._grace_seconds and (count := self._leases.hand_back()):
-            log.warning("the grace time is over: %d turns go back to the queue", count)
+        if monotonic() - self._began >= self._grace_seconds:
+            count = self._leases.hand_back()
+            if count and not self._said:
+                log.warning("the grace time is over: %d turns go back to the queue", count)
+                self._said = True
 
 
 class StoreWatch:

@@ -3,20 +3,36 @@
 import logging
 import random
 import secrets
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from chatapp import failpoints
 from chatapp.errors import ChatappError, QueueUnavailable, StoreUnavailable, TurnError, Unavailable
+from chatapp.flows.history import estimated_usage
 from chatapp.flows.waking import Waking
 from chatapp.model import Ending, EventId, JobId, Status, Turn
 from chatapp.ports import Clock, DeadLetters, EventLog, Sessions, TurnLog, Turns
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 def told(error: ChatappError) -> dict[str, Any]:
     """Say an error as turns store it and clients see it."""
     return {"code": error.code, "message": error.detail, "retryable": error.retryable}
+
+
+def insist(write: Callable[[], T], *, seconds: float, clock: Clock) -> T:
+    """Write, and again while the store is away or busy, for so many seconds. Raises: StoreUnavailable."""
+    give_up = clock.monotonic() + seconds
+    while True:
+        try:
+            return write()
+        except Unavailable as error:
+            if clock.monotonic() >= give_up:
+                raise StoreUnavailable("what became of the turn could not be stored") from error
+            clock.sleep(random.uniform(0.005, 0.05))  # noqa: S311  spreads the writers, guards nothing
 
 
 class Endings:
@@ -61,8 +77,8 @@ class Endings:
         fields: dict[str, Any] = {}
         if error is not None:
             fields = {"error": told(error), "dlq_pending": error.dead_letter}
-        elif turn.attempt:
-            fields = {"answer": self._events.said(turn.job_id) or None}
+        elif turn.attempt and (said := self._events.said(turn.job_id)):
+            fields = {"answer": said, "usage": estimated_usage(turn, said)}
         end_id = EventId(turn.attempt + 1, 0)
         by = secrets.token_hex(8)
         ended = self._store(
@@ -105,13 +121,5 @@ class Endings:
             self.bury(ended)
 
     def _store(self, turn: Turn, ending: Ending, seconds: float) -> Turn | None:
-        give_up = self._clock.monotonic() + seconds
-        while True:
-            try:
-                won, now = self._turns.end(turn, ending)
-            except Unavailable as error:
-                if self._clock.monotonic() >= give_up:
-                    raise StoreUnavailable(f"the end of {turn.job_id} could not be stored") from error
-                self._clock.sleep(random.uniform(0.005, 0.05))  # noqa: S311  spreads the writers, guards nothing
-            else:
-                return now if won else None
+        won, now = insist(lambda: self._turns.end(turn, ending), seconds=seconds, clock=self._clock)
+        return now if won else None

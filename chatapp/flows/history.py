@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from chatapp.model import Message, Status, Turn, text_of
+from chatapp.model import Message, Status, Turn, Usage, text_of
 
 BYTES_PER_TOKEN = 4
 """A rough measure, good enough to bound a prompt: no tokenizer of one vendor shapes it."""
@@ -11,6 +11,12 @@ BYTES_PER_TOKEN = 4
 def estimate_tokens(text: str) -> int:
     """Estimate the tokens of a text."""
     return -(-len(text.encode()) // BYTES_PER_TOKEN)
+
+
+def estimated_usage(turn: Turn, answer: str, history: Sequence[Message] = ()) -> Usage:
+    """Estimate what an attempt cost whose provider did not say."""
+    asked = [turn.options.instructions or "", *(m.text for m in history), text_of(turn.input)]
+    return Usage(sum(map(estimate_tokens, asked)), estimate_tokens(answer), estimated=True)
 
 
 def messages_of(turn: Turn) -> tuple[Message, ...]:

@@ -101,7 +101,7 @@ class Relay:
     def _chunk(self, chunk: Sequence[Found], stop: threading.Event, *, waking: bool) -> int:
         if stop.is_set():
             return 0
-        unattended = [turn for found in chunk for turn in self._session(found, stop)]
+        unattended = [turn for found in chunk for turn in self._session(found, stop, waking=waking)]
         if not unattended or not waking:
             return 0
         try:
@@ -114,7 +114,7 @@ class Relay:
             return 0
         return len(unattended)
 
-    def _session(self, found: Found, stop: threading.Event) -> Iterator[Turn]:
+    def _session(self, found: Found, stop: threading.Event, *, waking: bool) -> Iterator[Turn]:
         """Do what is to be done for one session. Yields: the turns to be woken."""
         session = self._sessions.get(found[0][0].session_id)
         if session is not None and session.head is not None and session.head < session.cancel_before:
@@ -131,7 +131,7 @@ class Relay:
                 if turn.dlq_pending and not self._endings.bury(turn):
                     stop.set()
             elif turn.never_started_within(self._queue_seconds, self._clock.now()):
-                self._endings.by_other(turn, Status.FAILED, error=Expired())
+                self._endings.by_other(turn, Status.FAILED, error=Expired(), alone=waking)
             elif session is not None and self._is_unattended(turn, session):
                 yield turn
 

@@ -34,11 +34,11 @@ from chatapp.errors import (
     TurnError,
 )
 from chatapp.flows.cancelling import Cancelling
-from chatapp.flows.ending import Endings, told
-from chatapp.flows.history import estimate_tokens, history_of, messages_of, trim
+from chatapp.flows.ending import Endings, insist, told
+from chatapp.flows.history import estimated_usage, history_of, messages_of, trim
 from chatapp.flows.lease import Lease, Leases
 from chatapp.flows.port import Asked, Flow
-from chatapp.model import Finish, FinishReason, JobId, Message, ReasoningDelta, Session, Status, TextDelta, Turn, Usage, text_of
+from chatapp.model import Finish, FinishReason, JobId, Message, ReasoningDelta, Session, Status, TextDelta, Turn
 from chatapp.payloads import RESET, RETRYING, STARTED
 from chatapp.ports import LLM, Clock, Context, EventLog, Sessions, TurnLog, Turns
 
@@ -178,11 +178,11 @@ class Answer:
             log.warning("attempt %d of %s stops: %s", turn.attempt, turn.job_id, stale.detail)
             turn_log.abandon()
         except CancelRequested:
-            partial = {"answer": turn_log.text or None, "usage": _estimate(history, turn, turn_log.text)}
+            partial = {"answer": turn_log.text or None, "usage": estimated_usage(turn, turn_log.text, history)}
             self._endings.by_holder(turn, turn_log, Status.CANCELLED, seconds=lease.left, **partial)
         except HandBack:
             log.info("attempt %d of %s goes back to the queue: this process stops", turn.attempt, turn.job_id)
-            return self._again(turn, turn_log, seconds=0, counted="hand_backs")
+            return self._again(turn, turn_log, lease, seconds=0, counted="hand_backs")
         except TurnError as error:
             log.warning("attempt %d of %s failed: %s", turn.attempt, turn.job_id, error.code)
             return self._fail(turn, turn_log, error, lease)
@@ -248,7 +248,7 @@ class Answer:
     def _complete(self, turn: Turn, turn_log: TurnLog, finish: Finish, history: tuple[Message, ...], lease: Lease) -> None:
         failpoints.hit("turn.streamed")
         text = turn_log.text
-        usage = finish.usage or _estimate(history, turn, text)
+        usage = finish.usage or estimated_usage(turn, text, history)
         answer = {"answer": text, "answer_model": finish.model, "finish_reason": finish.reason.value, "usage": usage}
         ended = self._endings.by_holder(turn, turn_log, Status.COMPLETED, seconds=lease.left, **answer)
         if ended is not None:
@@ -261,22 +261,26 @@ class Answer:
             # Nobody was asked, so it costs the turn nothing. Fresh ones fail at once; who failed before was promised more.
             too_old = self._clock.now() - turn.created_at > self._limits.queue_seconds * 1000
             if not too_old and (turn.failures or self._limits.wait_for_breaker):
-                return self._again(turn, turn_log, seconds=_spread(error.retry_after or 1), counted=None, error=error)
+                return self._again(turn, turn_log, lease, seconds=_spread(error.retry_after or 1), counted=None, error=error)
         elif error.transient and failures < self._limits.max_failures and not (turn.restart == "fail" and turn_log.text):
             pause = _spread(self._limits.retry_seconds * 2**turn.failures)
             pause = max(pause, min(error.retry_after or 0, MAX_PAUSE_SECONDS))
-            return self._again(turn, turn_log, seconds=pause, counted="failures", error=error)
+            return self._again(turn, turn_log, lease, seconds=pause, counted="failures", error=error)
         dead = error.dead_letter and not (error.transient and failures < self._limits.max_failures)
         self._endings.by_holder(turn, turn_log, Status.FAILED, seconds=lease.left, error=told(error), dlq_pending=dead)
         return None
 
     def _again(
-        self, turn: Turn, turn_log: TurnLog, *, seconds: float, counted: str | None, error: TurnError | None = None
+        self, turn: Turn, turn_log: TurnLog, lease: Lease, *, seconds: float, counted: str | None, error: TurnError | None = None
     ) -> HideUntil | None:
         """Give the turn back to the queue, due in `seconds`."""
         due = self._clock.now() + round(seconds * 1000)
         reason = told(error) if error else None
-        queued = self._turns.requeue(turn, due=due, wake_at=due + RETRY_LOOK_MS, counted=counted, error=reason)
+        queued = insist(
+            lambda: self._turns.requeue(turn, due=due, wake_at=due + RETRY_LOOK_MS, counted=counted, error=reason),
+            seconds=lease.left,
+            clock=self._clock,
+        )
         if queued is None:
             turn_log.abandon()
             return None
@@ -296,8 +300,3 @@ class Answer:
 def _spread(seconds: float) -> float:
     """Add up to a quarter, so that what failed together does not come back together."""
     return seconds * random.uniform(1, 1.25)  # noqa: S311  spreads retries, guards nothing
-
-
-def _estimate(history: tuple[Message, ...], turn: Turn, answer: str) -> Usage:
-    asked = [turn.options.instructions or "", *(m.text for m in history), text_of(turn.input)]
-    return Usage(sum(map(estimate_tokens, asked)), estimate_tokens(answer), estimated=True)

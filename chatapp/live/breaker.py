@@ -193,8 +193,9 @@ class SharedBreaker(CircuitBreaker):  # type: ignore[misc]
         renewing = threading.Thread(target=self._renew, args=(call, token), name=f"probe-{self.name}", daemon=True)
         try:
             renewing.start()
-        except BaseException:  # it waits for the thread: the attempt may be stopped just then, and nobody would leave the call
+        except BaseException as error:  # it waits for the thread: the attempt may be stopped just then, and nobody would leave
             call.over.set()
+            self.leave(call, error)
             raise
         return call
 

@@ -23,6 +23,7 @@ from chatapp.errors import (
     ProviderRateLimited,
     ProviderUnavailable,
 )
+from chatapp.interrupts import keep_pools_whole
 from chatapp.model import Finish, FinishReason, ModelRequest, Pending, Piece, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 
 MAX_LINE_BYTES = 1_048_576
@@ -46,6 +47,7 @@ class OpenAIModel:
     def __init__(
         self, *, api_key: str | None, base_url: str, connect_seconds: float, read_seconds: float, connections: int = 1_000
     ) -> None:
+        keep_pools_whole()
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
         self._client = openai.OpenAI(

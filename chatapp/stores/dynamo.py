@@ -15,6 +15,7 @@ import boto3
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 
 from chatapp.aws import NO_ANSWER
 from chatapp.clock import AnchoredClock
@@ -52,12 +53,13 @@ def _anchor(client: "DynamoDBClient", clock: AnchoredClock) -> None:
         context["asked_at"] = clock.machine()
 
     def answered(http_response: Any, context: dict[str, Any], **_event: Any) -> None:
-        if http_response.status_code >= 500 or "x-amzn-RequestId" not in http_response.headers:
-            return  # the error page of whoever stands between has a time of its own
+        if "x-amzn-RequestId" not in http_response.headers:
+            # The page of whoever stands between. The SDK might read it as an answer without an item; and it has its own time.
+            raise ResponseParserError("this is not DynamoDB")
         try:
             told = parsedate_to_datetime(http_response.headers["Date"])
         except (KeyError, ValueError):
-            return  # whoever answered tells no time
+            return  # no time is told
         clock.anchor(told, asked_at=context["asked_at"])
 
     client.meta.events.register("before-call.dynamodb", asked)

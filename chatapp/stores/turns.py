@@ -226,7 +226,8 @@ class TurnStore:
             return False, turn
         del values["queued"]
         values |= {"attempt": turn.attempt, "lapsed": turn.lease_end}
-        claimed, turn = self._update(job_id, CLAIM + " ADD Crashes :one", LAPSED, values)
+        # What an attempt before the crash failed of is not why this one begins.
+        claimed, turn = self._update(job_id, CLAIM + " REMOVE Error ADD Crashes :one", LAPSED, values)
         return claimed or (turn is not None and turn.claim_id == claim_id), turn
 
     def renew(self, turn: Turn, *, lease_end: int) -> Turn | None:

@@ -4,6 +4,7 @@ Throws each way of stopping an attempt into greenlets that wait for a provider, 
 """
 
 import json
+import random
 import socket
 import sys
 import urllib.request
@@ -33,18 +34,35 @@ def main():
     outcomes[stopped_while_redis_is_silent(url)] += 1
     (breaker,) = services.breakers.chain("scripted")
     pool = services.llm._providers[0].llm._client._client._transport._pool
+    connections = len(pool.connections)
+    crowd(services.llm)
     print(
         json.dumps(
             {
                 "outcomes": outcomes,
                 "stats": stats(url),
-                "connections": len(pool.connections),
+                "connections": connections,
                 "requests": len(pool._requests),
                 "errors": breaker.failure_count,
                 "answer": "".join(p.text for p in services.llm.stream(asked("[[echo=well]]")) if isinstance(p, TextDelta)),
             }
         )
     )
+
+
+def crowd(llm):
+    """Throw into many at any moment: also while one of them has the connection pool's lock."""
+    chance = random.Random(5)
+
+    texts = ["[[ttft=0.05]] [[tokens=20 delay=0.002]]", "[[tokens=60 delay=0.001]]", "[[status=400]]", "[[tokens=3]]"]
+
+    def one():
+        greenlet = gevent.spawn(lambda text: list(llm.stream(asked(text))), chance.choice(texts))
+        gevent.sleep(chance.uniform(0, 0.09))
+        greenlet.kill(CancelRequested("thrown in"))
+
+    for _ in range(60):
+        gevent.joinall([gevent.spawn(one) for _ in range(12)])
 
 
 def stopped(llm, url, message, stop):

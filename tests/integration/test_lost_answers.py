@@ -6,7 +6,7 @@ from chatapp.errors import StoreUnavailable
 from chatapp.flows.submit import Idempotency, Submission
 from chatapp.model import ModelOptions, Status, text_of, text_part
 from chatapp.services import build
-from tests.faults.kinds import Fault, conflict, late, lost, throttled
+from tests.faults.kinds import Fault, conflict, late, lost, malformed, throttled
 from tests.faults.proxy import FaultProxy
 from tests.integration.test_answer import events, kinds, sent
 
@@ -182,3 +182,22 @@ def test_only_dynamodb_sets_the_clock(faulty, proxy, submit):
         faulty.turns.get(submit().job_id)
     assert fault.hits
     assert abs(faulty.clock.now() - faulty.clock.machine() - before) < 2_000
+
+
+def test_a_page_that_says_ok_is_not_taken_for_an_empty_answer(faulty, proxy, submit):
+    """Or a turn that is there would be unknown, and its message poison."""
+    job_id = submit().job_id
+    with proxy.fault("DynamoDB_*", malformed()) as fault, pytest.raises(StoreUnavailable):
+        faulty.answer(job_id)
+    assert fault.hits
+    assert faulty.turns.get(job_id).attempt == 0
+
+
+def test_a_turn_that_goes_back_to_the_queue_insists(faulty, proxy, submit):
+    """A moment without DynamoDB costs no crash in the place of a failure."""
+    job_id = submit("insists [[status=500]]").job_id
+    with proxy.fault(UPDATE, throttled(), times=4, containing="#Failures") as fault:
+        faulty.answer(job_id)
+    assert fault.hits == 4
+    turn = faulty.turns.get(job_id)
+    assert (turn.status, turn.failures, turn.crashes) == (Status.QUEUED, 1, 0)

@@ -76,11 +76,11 @@ def test_a_lapsed_lease_is_found_at_the_next_pass(relay, submit, services):
     """The look of a running turn is its lease's end."""
     job_id = submit().job_id
     now = services.clock.now()
-    services.turns.claim(job_id, claim_id="dead", now=now, lease_end=now + 1_000)
+    services.turns.claim(job_id, claim_id="dead", now=now, lease_end=now + 20_000)
     sent(services)
-    relay(500).look()
+    relay(5_000).look()
     assert str(job_id) not in sent(services)
-    relay(1_500).look()
+    relay(20_500).look()
     assert str(job_id) in sent(services)
 
 
