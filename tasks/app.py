@@ -12,6 +12,7 @@ from celery import Celery
 from celery.exceptions import Reject
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutting_down
 
+from chatapp import logs
 from chatapp.errors import Unavailable
 from chatapp.provision import Provisioner
 from chatapp.services import build
@@ -73,9 +74,7 @@ Heartbeats.all = (
 @setup_logging.connect
 def _log(**_signal: Any) -> None:
     """Log as LOG_LEVEL says, in the place of Celery's own set-up."""
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line per request to the model
-    logging.getLogger("botocore").setLevel(logging.WARNING)
+    logs.set_up(settings.log_level)
     # A message that is to be seen again later is no news, and its traceback none of ours.
     logging.getLogger("celery.app.trace").addFilter(lambda record: not isinstance((record.exc_info or (None,) * 3)[1], Reject))
 

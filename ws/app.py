@@ -10,6 +10,7 @@ from flask_sock import Sock
 from werkzeug.exceptions import HTTPException
 from wsproto.utilities import RemoteProtocolError
 
+from chatapp import logs
 from chatapp.services import Services, build
 from config import settings
 from ws.connection import Connection, Limits, Parts
@@ -23,7 +24,9 @@ from ws.wire import Bell, WholeFrames, hang_up
 
 def create_app(services: Services | None = None) -> Flask:
     """Make the app. Nothing connects before the first request."""
-    services = services or build(settings.load())
+    if services is None:
+        services = build(settings.load())
+        logs.set_up(services.settings.log_level)
     app = Flask(__name__, static_folder=None)
     app.config["SOCK_SERVER_OPTIONS"] = {
         "ping_interval": services.settings.ws_ping_seconds,

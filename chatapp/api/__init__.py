@@ -2,6 +2,7 @@
 
 from flask import Flask
 
+from chatapp import logs
 from chatapp.api import chat, edge, health, jobs, operations, pages, problems, sessions
 from chatapp.services import Services, build
 from config import settings
@@ -12,7 +13,9 @@ def create_app(services: Services | None = None) -> Flask:
 
     Raises: config.settings.SettingsError.
     """
-    services = services or build(settings.load())
+    if services is None:
+        services = build(settings.load())
+        logs.set_up(services.settings.log_level)
     app = Flask(__name__, static_folder=None)
     app.extensions["chatapp"] = services
     # Werkzeug cuts a chunked body at the limit without a word: one byte more tells a full body from a cut one (body.py).
