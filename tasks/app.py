@@ -19,7 +19,7 @@ from chatapp.services import build
 from config.celery import worker_config
 from config.resources import CHAT, VISIBILITY_SECONDS
 from config.settings import SettingsError, load
-from tasks.closing import PAUSED, PauseWatch, Shutdown, StoreWatch
+from tasks.closing import PAUSED, SHUTDOWN, PauseWatch, Shutdown, StoreWatch
 from tasks.delivery import Deliveries
 from tasks.gate import gate
 from tasks.heartbeat import Heartbeat, Heartbeats
@@ -58,13 +58,18 @@ def _bury(queue: str, body: str, reason: str, detail: str, job_id: str | None) -
     bury(services, queue, body, reason=reason, detail=detail, job_id=job_id)
 
 
+def _relay() -> None:
+    if SHUTDOWN not in gate.reasons:  # a pass that is cut off may leave turns put off and not woken
+        services.relay.look(waking=PAUSED not in gate.reasons)
+
+
 app = Celery("chatapp", set_as_current=False, include=["tasks.chat"])
 app.config_from_object(worker_config(settings, _bury))
 app.steps["worker"].add(Heartbeats)
 Heartbeats.all = (
     Heartbeat("leases", BEAT_SECONDS, services.leases.beat),
     Heartbeat("deliveries", BEAT_SECONDS, deliveries.beat),
-    Heartbeat("relay", settings.relay_seconds, lambda: services.relay.look(waking=PAUSED not in gate.reasons)),
+    Heartbeat("relay", settings.relay_seconds, _relay),
     Heartbeat("store", BEAT_SECONDS, store_watch.look),
     Heartbeat("pause", PAUSE_LOOK_SECONDS, pause_watch.look),
     Heartbeat("shutdown", SHUTDOWN_LOOK_SECONDS, shutdown.look),
