@@ -236,7 +236,10 @@ def _job_in(body: str) -> JobId | None:
 
 
 def _milliseconds(rfc3339: str) -> int | None:
+    """Read a time that anybody may have written; None for one that cannot be read, or not be shown."""
     try:
-        return round(datetime.fromisoformat(rfc3339).timestamp() * 1000)
+        told = round(datetime.fromisoformat(rfc3339).timestamp() * 1000)
+        timestamp(told)
     except (ValueError, OverflowError):
         return None
+    return told

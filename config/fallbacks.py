@@ -21,8 +21,8 @@ class Fallback(BaseModel):
     @classmethod
     def _http_url(cls, value: str) -> str:
         parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
-            raise ValueError("must be an http:// or https:// address, without a user or password in it")
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
+            raise ValueError("must be an http:// or https:// address, without a user, password or query in it")
         return value
 
     def __str__(self) -> str:
@@ -37,7 +37,8 @@ def _read(value: object) -> object:
         return tuple(Fallback.model_validate(entry) for entry in json.loads(value))
     except ValidationError as error:
         wrong = error.errors(include_input=False)[0]
-        raise ValueError(f"{'.'.join(map(str, wrong['loc'])) or 'an entry'}: {wrong['msg']}") from None
+        where = ".".join(str(part) for part in wrong["loc"] if part in Fallback.model_fields) or "an entry"
+        raise ValueError(f"{where}: {wrong['msg']}") from None
     except (ValueError, TypeError, RecursionError):
         raise ValueError('must be a JSON list of {"base_url", "model", "api_key"}') from None
 

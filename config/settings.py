@@ -159,6 +159,8 @@ class Settings(BaseSettings):
     def _http_url(cls, value: str | None) -> str | None:
         if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
             raise ValueError("must be an http:// or https:// address")
+        if value is not None and ("@" in urlsplit(value).netloc or "key=" in urlsplit(value).query):
+            raise ValueError("must hold no user, password or key: it is shown and logged")
         return value
 
     @field_validator("public_ws_url")

@@ -1,6 +1,7 @@
 """The Celery app of the worker, and what happens when one starts and stops."""
 
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from time import sleep
@@ -113,6 +114,8 @@ def _when_it_answers(ask: Callable[[], T]) -> T:
 
 @worker_ready.connect
 def _ready(**_signal: Any) -> None:
+    # Celery would start anew in this process, which `python -m celery` cannot, and hand no turn back before.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log.info("worker ready: it takes turns from %s", settings.queue_url(CHAT.name))
 
 

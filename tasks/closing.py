@@ -52,8 +52,8 @@ class StoreWatch:
         self._gate = gate
 
     def away(self) -> None:
-        """Take note that DynamoDB did not answer, and receive nothing until it does."""
-        if STORE_AWAY not in self._gate.reasons:
+        """Take note that DynamoDB did not answer. Unless it was one item that is contended, receive nothing until it does."""
+        if STORE_AWAY not in self._gate.reasons and not self._answers():
             self._gate.close(STORE_AWAY)
             log.warning("DynamoDB is away: nothing is received until it is back")
 

@@ -44,7 +44,6 @@ class Envelope:
     """A message that was understood."""
 
     task: str
-    id: str
     job_id: str
     traceparent: str | None
 
@@ -56,13 +55,13 @@ class Envelope:
             "content-encoding": "utf-8",
             "headers": {
                 "task": self.task,
-                "id": self.id,
-                "root_id": self.id,
+                "id": self.job_id,  # Celery writes it to the log: not whatever the sender called it
+                "root_id": self.job_id,
                 "argsrepr": "-",
                 "kwargsrepr": "-",
                 **({"traceparent": self.traceparent} if self.traceparent else {}),
             },
-            "properties": {"correlation_id": self.id, "delivery_tag": delivery_tag, "delivery_info": delivery_info},
+            "properties": {"correlation_id": self.job_id, "delivery_tag": delivery_tag, "delivery_info": delivery_info},
         }
 
 
@@ -100,7 +99,7 @@ def _envelope(message: dict[str, Any]) -> Envelope:
     if not isinstance(task_id, str) or not 0 < len(task_id) <= MAX_ID_CHARS:
         raise Poison("no_id", "the message has no id")
     _check_headers(headers)
-    return Envelope(task, task_id, _job_id(_kwargs(message, properties)), traceparent if isinstance(traceparent, str) else None)
+    return Envelope(task, _job_id(_kwargs(message, properties)), traceparent if isinstance(traceparent, str) else None)
 
 
 def _check_headers(headers: dict[str, Any]) -> None:

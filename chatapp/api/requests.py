@@ -124,7 +124,7 @@ class ChatRequest(Strict):
     on_busy: Literal["enqueue", "reject", "interrupt", "merge"] = Field(
         "enqueue",
         description="While the session has open turns: wait behind them; answer 409; cancel them first; or join the last one, "
-        "if it has not been started and has the same flow (else wait).",
+        "if it has not been started and asks the same flow and model in the same way (else wait).",
     )
     restart: Literal["reset", "fail"] = Field("reset", description="What a failure after the first visible text does.")
     connection_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")] | None = Field(

@@ -184,6 +184,8 @@ class Submit:
         turn = self._turns.get(JobId(session.id, last))
         if turn is None or turn.status is not Status.QUEUED or turn.attempt or turn.flow != submission.flow:
             return TooLate()
+        if (turn.options, turn.restart) != (submission.options, submission.restart) or submission.metadata:
+            return TooLate()  # one answer cannot be made by two sets of wishes
         most = MAX_MERGED_BYTES if turn.input_apart else MAX_MERGED_INLINE_BYTES
         if _size(turn.input) + _size(submission.input) > most:
             return TooLate()

@@ -34,8 +34,8 @@ OLDEST_SECONDS = 1.0
 ASKING_SECONDS = 1.0
 """Longest wait for that, when somebody else of this process is asking already: Redis answers, or is given up, in half of it."""
 
-PROVEN_SECONDS = 3.0
-"""A probe that has streamed for so long is believed: nobody waits for the end of a long answer."""
+PROVEN_SECONDS = 0.25
+"""A probe that has streamed for so long is believed: all others are refused until then. A cut after it is an error like any."""
 
 LONGEST_OPEN_SECONDS = 120.0
 """A provider's Retry-After keeps a breaker open for so long at most; OpenAI's SDK does not believe longer ones either."""

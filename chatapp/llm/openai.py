@@ -183,8 +183,16 @@ def _count(told: object) -> int | None:
 
 
 def _in_stream(error: Any) -> ModelError:
-    code = error.get("code") if isinstance(error, dict) else None
-    return _of_code(code) or ProviderUnavailable("The model reported an error in mid-answer")
+    """Read an error that a provider reports within the stream, as it would have by its status."""
+    told = error if isinstance(error, dict) else {}
+    code, kind = told.get("code"), str(told.get("type") or "")
+    if known := _of_code(code):
+        return known
+    if code == 429 or "rate_limit" in f"{code} {kind}":
+        return ProviderRateLimited("The model is rate limited")
+    if kind in ("invalid_request_error", "BadRequestError") or code in (400, 404, 413, 422):
+        return ModelRequestInvalid("The model refused the request")
+    return ProviderUnavailable("The model reported an error in mid-answer")
 
 
 def _of_code(code: object) -> ModelError | None:

@@ -314,6 +314,17 @@ def test_a_merged_message_joins_the_turn_that_still_waits(services, submit):
     assert joined.job_id.turn == 3
 
 
+def test_a_message_with_other_wishes_is_not_merged(services, submit, user):
+    """One answer cannot be made by two sets of instructions."""
+    head = submit().job_id
+    submit("one", session_id=head.session_id)
+    options = ModelOptions(f"model-{user}", instructions="Rhyme.")
+    accepted = services.submit(
+        Submission(user_id=user, session_id=head.session_id, input=(text_part("two"),), options=options, on_busy="merge")
+    )
+    assert (accepted.job_id.turn, accepted.merged) == (3, False)
+
+
 def test_what_was_attempted_once_is_not_merged_into(services, submit):
     """The message is a turn of its own then."""
     head = submit("[[status=500]]").job_id
@@ -447,7 +458,9 @@ def test_a_merge_never_makes_a_turn_that_cannot_be_claimed(services, submit, use
 
 
 def _merging(user, head, parts):
-    return Submission(user_id=user, session_id=head.session_id, input=parts, options=ModelOptions("m"), on_busy="merge")
+    return Submission(
+        user_id=user, session_id=head.session_id, input=parts, options=ModelOptions(f"model-{user}"), on_busy="merge"
+    )
 
 
 def test_a_retry_of_a_retry_is_shown_neither_of_the_two(quick, submit):

@@ -40,7 +40,7 @@ def claim(faulty):
 
 
 def post(services, user, text="hello", **fields):
-    return services.submit(Submission(user_id=user, input=(text_part(text),), options=ModelOptions("m"), **fields))
+    return services.submit(Submission(user_id=user, input=(text_part(text),), options=ModelOptions(f"model-{user}"), **fields))
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -149,6 +149,26 @@ def test_a_chunk_of_another_shape_is_the_providers_failure(canned, chunk):
 
 
 @pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"type": "invalid_request_error", "code": "invalid_prompt"}, errors.ModelRequestInvalid),
+        ({"type": "BadRequestError", "code": 400}, errors.ModelRequestInvalid),
+        ({"code": "rate_limit_exceeded"}, errors.ProviderRateLimited),
+        ({"code": 429}, errors.ProviderRateLimited),
+        ({"type": "server_error", "code": 500}, errors.ProviderUnavailable),
+        ({"code": "context_length_exceeded"}, errors.ContextTooLong),
+        ("broken", errors.ProviderUnavailable),
+    ],
+)
+def test_an_error_within_the_stream_is_what_it_would_be_as_a_status(canned, error, kind):
+    """A request that is wrong is not the provider's failure, however it is told."""
+    model = canned(f"data: {json.dumps({'error': error})}\n\n".encode())
+    with pytest.raises(errors.ModelError) as caught:
+        list(model.stream(asked("x")))
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
     ("headers", "seconds"),
     [
         ({"retry_after_ms": "1500", "retry_after": "9"}, 1.5),

@@ -74,3 +74,9 @@ def test_columns_are_as_wide_as_what_is_in_them():
     """And an empty table is its head."""
     assert list(table(["A", "LONG"], [["one", "x"]])) == ["A    LONG", "one  x"]
     assert list(table(["A", "B"], [])) == ["A  B"]
+
+
+def test_a_time_that_cannot_be_shown_is_no_time():
+    """Anybody who may send there can write one: the entry must still be listed, and be discarded."""
+    for told in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "yesterday"):
+        assert read(DeadAt=told, Reason="x").dead_at == 1_000
