@@ -255,6 +255,7 @@ class Ending:
     usage: Usage | None = None
     error: Mapping[str, Any] | None = None
     dlq_pending: bool = False
+    failures: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

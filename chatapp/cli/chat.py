@@ -13,6 +13,7 @@ import click
 import httpx2
 from websocket import WebSocketConnectionClosedException, WebSocketException, create_connection
 
+from chatapp.dev import join
 from chatapp.payloads import CANCELLED, COMPLETED, DELTA, ERROR, RESET, SNAPSHOT, TERMINAL
 
 AWAY_SECONDS = 60.0
@@ -25,13 +26,14 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 @click.command()
 @click.argument("text")
 @click.option("--session", help="Go on with this session.")
-@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="Where the API is.")
+@click.option("--url", help="Where the API is. [default: that of `make run` in this folder]")
 @click.option(
     "--token", help="A bearer token; CHAT_TOKEN in the environment will do too. [default: one for `demo`, on a development stack]"
 )
 @click.option("--events", is_flag=True, help="Print the events as they are, a JSON line each.")
-def chat(text: str, session: str | None, url: str, token: str | None, *, events: bool) -> None:
+def chat(text: str, session: str | None, url: str | None, token: str | None, *, events: bool) -> None:
     """Post TEXT and print the answer as it streams in."""
+    url = url or f"http://{join.settings().api_bind}"
     try:
         with httpx2.Client(base_url=url, timeout=10) as http:
             bearer = token or os.environ.get("CHAT_TOKEN") or _demo_token(http)

@@ -184,7 +184,8 @@ class Answer:
             log.info("attempt %d of %s goes back to the queue: this process stops", turn.attempt, turn.job_id)
             return self._again(turn, turn_log, lease, seconds=0, counted="hand_backs")
         except TurnError as error:
-            log.warning("attempt %d of %s failed: %s", turn.attempt, turn.job_id, error.code)
+            asked = "found the breaker open" if isinstance(error, BreakerOpen) else "failed"
+            log.warning("attempt %d of %s %s: %s", turn.attempt, turn.job_id, asked, error.code)
             return self._fail(turn, turn_log, error, lease)
         except StoreUnavailable:
             turn_log.abandon()
@@ -261,13 +262,18 @@ class Answer:
             # Nobody was asked, so it costs the turn nothing. Fresh ones fail at once; who failed before was promised more.
             too_old = self._clock.now() - turn.created_at > self._limits.queue_seconds * 1000
             if not too_old and (turn.failures or self._limits.wait_for_breaker):
-                return self._again(turn, turn_log, lease, seconds=_spread(error.retry_after or 1), counted=None, error=error)
+                # A moment after it half-opens: fresh turns probe first, lest what fails by itself keeps it open for all.
+                pause = (error.retry_after or 1) * random.uniform(1.1, 1.5)  # noqa: S311  as in `_spread`
+                return self._again(turn, turn_log, lease, seconds=pause, counted=None, error=error)
         elif error.transient and failures < self._limits.max_failures and not (turn.restart == "fail" and turn_log.text):
             pause = _spread(self._limits.retry_seconds * 2**turn.failures)
             pause = max(pause, min(error.retry_after or 0, MAX_PAUSE_SECONDS))
             return self._again(turn, turn_log, lease, seconds=pause, counted="failures", error=error)
         dead = error.dead_letter and not (error.transient and failures < self._limits.max_failures)
-        self._endings.by_holder(turn, turn_log, Status.FAILED, seconds=lease.left, error=told(error), dlq_pending=dead)
+        counted = {"failures": failures} if error.transient else {}
+        ended = {"error": told(error), "dlq_pending": dead, **counted}
+        if self._endings.by_holder(turn, turn_log, Status.FAILED, seconds=lease.left, **ended) is not None:
+            log.warning("%s has failed for good: %s%s", turn.job_id, error.code, ", a dead letter" if dead else "")
         return None
 
     def _again(
@@ -275,7 +281,7 @@ class Answer:
     ) -> HideUntil | None:
         """Give the turn back to the queue, due in `seconds`."""
         due = self._clock.now() + round(seconds * 1000)
-        reason = told(error) if error else None
+        reason = told(error) if error and counted else None  # who waits for the breaker keeps what it failed of
         queued = insist(
             lambda: self._turns.requeue(turn, due=due, wake_at=due + RETRY_LOOK_MS, counted=counted, error=reason),
             seconds=lease.left,

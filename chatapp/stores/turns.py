@@ -190,6 +190,7 @@ class TurnStore(SubmissionStore):
             "FinishReason": ending.finish_reason,
             "Usage": ending.usage.as_dict() if ending.usage else None,
             "Error": dict(ending.error) if ending.error else None,
+            "Failures": ending.failures,
             "DlqPending": ending.dlq_pending or None,
             "WakeAt": ending.at + BURY_LOOK_MS if ending.dlq_pending else None,
         }
@@ -274,6 +275,7 @@ def _as_ended(turn: Turn, ending: Ending) -> Turn:
         usage=ending.usage,
         error=ending.error,
         dlq_pending=ending.dlq_pending,
+        failures=turn.failures if ending.failures is None else ending.failures,
         wake_at=None,
         lease_end=0,
     )
