@@ -2,7 +2,6 @@
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from tests.chaos.deaths import (
     api_killed_at,
@@ -30,20 +29,8 @@ from tests.chaos.models import (
     probe_killed,
 )
 from tests.chaos.requests import CLAIM, END, MODEL, SUBMIT, Rule, fault, one_key_many_posts, outage, poison, proxies, requests
-from tests.chaos.run import Play, Run, Scene
+from tests.chaos.run import Cell, Run, Scene
 from tests.faults.kinds import conflict, dropped, late, lost, malformed, status, swallowed, throttled, twice
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A fault of the suite. `crashing`: leases may lapse; `loses_logs`: Redis may forget; `short`: also in the short cut."""
-
-    name: str
-    attacks: str
-    play: Play
-    crashing: bool = False
-    loses_logs: bool = False
-    short: bool = False
 
 
 def storm(run: Run, scene: Scene) -> None:
@@ -67,11 +54,14 @@ def storm(run: Run, scene: Scene) -> None:
             time.sleep(run.chance.uniform(0.2, 0.6))
             (worker.kill, lambda w=worker: w.terminate(10), run.fleet.to_model.cut, lambda w=worker: pause(w, 1.5))[number % 4]()
             scene.hits += 1
-            run.fleet.revive()
+            run.fleet.revive(wait=False)
         until(lambda: all(o.accepted_at for o in orders), "not all were accepted", 30)
         scene.hits += sum(rule.hits for rule in rules)
     scene.hit_at = time.time()
 
+
+STORM_REST_SECONDS = 75.0
+"""A relay that dies between a turn's next look (30-60 s) and its send leaves the turn alone until then."""
 
 BROKEN = (status(503), status(500), status(403), throttled(), malformed(), dropped())
 
@@ -170,5 +160,5 @@ CELLS = (
     Cell("more errors than the breaker bears", "G6 G4", breaker_opens),
     Cell("the breaker's probe dies with its worker", "G6", probe_killed, crashing=True),
     Cell("model: a token now and then", "G2 G10", model_is_slow),
-    Cell("a storm of all of it", "G1 G2 G3 G4 G5 G10", storm, crashing=True),
+    Cell("a storm of all of it", "G1 G2 G3 G4 G5 G10", storm, crashing=True, rest=STORM_REST_SECONDS),
 )

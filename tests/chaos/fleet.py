@@ -186,14 +186,13 @@ class Fleet:
         """The worker with a process id."""
         return next(worker for worker in self.workers if worker.pid == pid)
 
-    def revive(self) -> list[str]:
-        """Start again what has ended, as a supervisor would. Returns: the names, once all of them work."""
+    def revive(self, *, wait: bool = True) -> None:
+        """Start again what has ended, as a supervisor would. `wait`: until all of it works."""
         dead = [member for member in (self.redis_server, self.api, self.ws, *self.workers) if not member.alive]
         for member in dead:
             member.start()
-        for member in dead:
+        for member in dead if wait else ():
             member.wait_until_ready()
-        return [member.name for member in dead]
 
     def restart(self, members: Sequence[Member], **settings: str) -> None:
         """Start some again with other settings."""

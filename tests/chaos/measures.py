@@ -5,12 +5,12 @@ from typing import Any
 
 from tests.chaos.member import until
 from tests.chaos.orders import Conversation
-from tests.chaos.run import Run, Scene
+from tests.chaos.run import Cell, Run, Scene
 from tests.chaos.scorecard import percentile
 
 CANCELS = 60
 POSTS = 50
-REFUSED = 60
+REFUSED = 200
 BURST = 24
 
 
@@ -18,9 +18,9 @@ def measure(run: Run) -> dict[str, Any]:
     """Measure everything. Returns: by name, in words for the scorecard."""
     silences: list[float] = []
     fast: dict[str, list[float]] = {}
-    run.play("fifty posts at once to one session", "G5", _fifty_posts)
-    run.play("a running answer is cancelled", "G9", lambda run, scene: silences.extend(_cancels(run, scene)))
-    run.play("the breaker is open: fresh turns fail", "G6", lambda run, scene: fast.update(_fail_fast(run, scene)))
+    run.play(Cell("fifty posts at once to one session", "G5", _fifty_posts))
+    run.play(Cell("a running answer is cancelled", "G9", lambda run, scene: silences.extend(_cancels(run, scene))))
+    run.play(Cell("the breaker is open: fresh turns fail", "G6", lambda run, scene: fast.update(_fail_fast(run, scene))))
     told = {"cancel to the last chunk written": silences, **fast}
     return {name: _told(values) for name, values in told.items() if values}
 

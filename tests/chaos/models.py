@@ -78,7 +78,7 @@ def probe_killed(run: Run, scene: Scene) -> None:
 
 def model_is_slow(run: Run, scene: Scene) -> None:
     """A token now and then: the answer outlasts the lease and the visibility of its message."""
-    run.load(4, words=25, delay=0.35)
+    run.load(4, words=20, delay=0.35)
     scene.hits, scene.hit_at = 4, time.time()
 
 

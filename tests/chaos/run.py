@@ -15,7 +15,8 @@ from tests.chaos.orders import Client, Conversation, Order
 REST_SECONDS = 30.0
 """Bound on coming to rest: a lapsed lease, a lapsed visibility and a relay pass, several times over."""
 
-FOLLOWERS = 3
+FOLLOWERS = 8
+"""A socket follows a hundred sessions at most."""
 
 
 @dataclass(eq=False)
@@ -34,10 +35,28 @@ class Scene:
     problem: str | None = None
     crashing: bool = False
     loses_logs: bool = False
+    rest: float = REST_SECONDS
+    """The longest that it may take to be whole again."""
 
 
 Play: TypeAlias = "Callable[[Run, Scene], None]"
 """How a fault is played."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A fault of the suite. `crashing`: leases may lapse; `loses_logs`: Redis may forget; `short`: also in the short cut.
+
+    `rest`: the longest (s) that the world may take to be whole again.
+    """
+
+    name: str
+    attacks: str
+    play: Play
+    crashing: bool = False
+    loses_logs: bool = False
+    short: bool = False
+    rest: float = REST_SECONDS
 
 
 class Run:
@@ -130,13 +149,13 @@ class Run:
 
     # --- a scene
 
-    def play(self, name: str, attacks: str, fault: Play, *, crashing: bool = False, loses_logs: bool = False) -> Scene:
+    def play(self, cell: Cell) -> Scene:
         """Let a fault happen, and wait until every turn has ended and its client knows."""
-        scene = Scene(name, attacks, crashing=crashing, loses_logs=loses_logs)
+        scene = Scene(cell.name, cell.attacks, crashing=cell.crashing, loses_logs=cell.loses_logs)
         self.scenes.append(scene)
         began, first = time.monotonic(), len(self.client.orders)
         try:
-            fault(self, scene)
+            cell.play(self, scene)
         except (TimeoutError, AssertionError) as error:
             scene.problem = str(error) or type(error).__name__
         finally:
@@ -146,7 +165,7 @@ class Run:
             self.scene_of[order.number] = scene
         scene.turns = len(orders)
         try:
-            self._rest(orders)
+            self._rest(orders, cell.rest)
         except TimeoutError as error:
             scene.problem = scene.problem or str(error)
         ended = [view.ended_at for order in orders if (view := self.views.get(order.job_id or ""))]
@@ -154,7 +173,7 @@ class Run:
         scene.seconds = time.monotonic() - began
         return scene
 
-    def _rest(self, orders: Iterable[Order]) -> None:
+    def _rest(self, orders: Iterable[Order], seconds: float) -> None:
         """Wait until each order was accepted, its turn has ended, and the client has seen the end."""
         waiting = {order.number: order for order in orders}
 
@@ -170,7 +189,7 @@ class Run:
             return not waiting
 
         try:
-            until(rested, "", REST_SECONDS, pause=0.05)
+            until(rested, "", seconds, pause=0.05)
         except TimeoutError:
             raise TimeoutError(f"not at rest: {'; '.join(self._state(order) for order in waiting.values())}") from None
 

@@ -1,6 +1,7 @@
 """What came of a run: for people, and as JSON."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,4 +107,4 @@ class Scorecard:
 def percentile(values: Sequence[float], p: float) -> float:
     """Say the value that `p` percent do not exceed (nearest rank); 0 of none."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * p / 100))] if ordered else 0.0
+    return ordered[math.ceil(len(ordered) * p / 100) - 1] if ordered else 0.0

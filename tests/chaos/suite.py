@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.chaos.cells import Cell
 from tests.chaos.fleet import Fleet
 from tests.chaos.invariants import Baseline
 from tests.chaos.measures import measure
-from tests.chaos.run import Run, Scene
+from tests.chaos.run import Cell, Run, Scene
 from tests.chaos.scorecard import Scorecard
 
 WARM_UP_TURNS = 8
@@ -33,10 +32,10 @@ def perform(
     with Fleet(folder, workers=workers, seed=seed) as fleet:
         run = Run(fleet, seed=seed, size=max(4, math.ceil(turns / (len(cells) + 3))))
         try:
-            run.play("no fault at all", "-", _warm_up)
+            run.play(Cell("no fault at all", "-", _warm_up))
             before = Baseline.of(fleet)
             for number, cell in enumerate(ordered, 1):
-                scene = run.play(cell.name, cell.attacks, cell.play, crashing=cell.crashing, loses_logs=cell.loses_logs)
+                scene = run.play(cell)
                 say(f"{number:3}/{len(ordered)} {scene.name:58}{scene.hits:4} hits {scene.seconds:6.1f} s  {scene.problem or ''}")
             measured = measure(run) if measures else {}
             return Scorecard.of(run, before, seconds=time.monotonic() - began, measured=measured)
