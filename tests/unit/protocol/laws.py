@@ -184,7 +184,9 @@ class Laws:
             self._need(self.ends[job_id] == 1, f"{job_id} ended {self.ends[job_id]} times")
             self._need(not turn.dlq_pending, f"the dead letter of {job_id} was forgotten")
             self._dead_letter(turn)
-            tries = 1 + turn.failures + min(turn.crashes, self._world.settings.max_crashes) + turn.hand_backs + self.waits[job_id]
+            failed = turn.failures == self._world.settings.max_failures  # then the last try is one of those
+            tries = turn.failures + min(turn.crashes, self._world.settings.max_crashes) + turn.hand_backs + self.waits[job_id]
+            tries += not failed
             self._need(self._world.model.calls[str(job_id)] <= tries, f"{job_id} cost more model calls than it had tries")
             ends = [e for _, e in self._world.redis.streams.get(key_of(job_id), []) if json.loads(e)["type"] in TERMINAL]
             excused = job_id in self.unpublished or job_id.session_id in self.forgotten
@@ -196,7 +198,7 @@ class Laws:
     def _dead_letter(self, turn: Turn) -> None:
         held = turn.job_id in self._world.dead_letters.held
         code = turn.error["code"] if turn.status is Status.FAILED and turn.error else None
-        last = turn.failures == self._world.settings.max_failures - 1
+        last = turn.failures == self._world.settings.max_failures
         if code == "crashed":
             self._need(held, f"{turn.job_id} crashed for good and is not in the dead-letter queue")
         elif code in TRANSIENT and last:
