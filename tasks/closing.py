@@ -53,7 +53,9 @@ class StoreWatch:
 
     def away(self) -> None:
         """Take note that DynamoDB did not answer. Unless it was one item that is contended, receive nothing until it does."""
-        if STORE_AWAY not in self._gate.reasons and not self._answers():
+        if STORE_AWAY in self._gate.reasons or self._answers():
+            return
+        if STORE_AWAY not in self._gate.reasons:  # others asked at the same moment
             self._gate.close(STORE_AWAY)
             log.warning("DynamoDB is away: nothing is received until it is back")
 
