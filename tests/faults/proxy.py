@@ -232,10 +232,10 @@ class FaultProxy:
             for task in done:
                 task.result()
         finally:
+            up_writer.close()  # first: what follows waits, and may be cancelled once more
             for task in (asking, answering):
                 task.cancel()
             await asyncio.gather(asking, answering, return_exceptions=True)
-            up_writer.close()
 
     async def _bytes(self, link: _Link, up_writer: asyncio.StreamWriter) -> None:
         while data := await link.reader.read(65_536):
