@@ -226,6 +226,11 @@ class Session:
         """The only turn that may be claimed."""
         return min(self.open_turns, default=None)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a turn is open that is to be cancelled for a later one."""
+        return self.head is not None and self.head < self.cancel_before
+
     def position(self, turn: int) -> int:
         """How many open turns stand before `turn`; 0 is the head."""
         return sum(1 for n in self.open_turns if n < turn)

@@ -44,14 +44,14 @@ MAX_DELAY_SECONDS = 900
 MAX_BATCH = 10
 
 
-def connect(region: str, endpoint_url: str | None) -> "SQSClient":
-    """Make the client of who sends: one try, and a bounded one, since a request waits for it or a turn is held."""
+def connect(region: str, endpoint_url: str | None, *, tries: int = 1) -> "SQSClient":
+    """Make a client whose requests are bounded. Who sends has one try, since a request waits for it or a turn is held."""
     config = Config(
         connect_timeout=2,
         read_timeout=READ_SECONDS,
         tcp_keepalive=True,
         max_pool_connections=100,
-        retries={"mode": "standard", "total_max_attempts": 1},
+        retries={"mode": "standard", "total_max_attempts": tries},
     )
     return boto3.client("sqs", region_name=region, endpoint_url=endpoint_url, config=config)
 

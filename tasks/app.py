@@ -7,8 +7,6 @@ from collections.abc import Callable
 from time import sleep
 from typing import Any, TypeVar
 
-import boto3
-from botocore.config import Config
 from celery import Celery
 from celery.exceptions import Reject
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutting_down
@@ -16,6 +14,7 @@ from celery.signals import setup_logging, worker_init, worker_ready, worker_shut
 from chatapp import logs
 from chatapp.errors import Unavailable
 from chatapp.provision import Provisioner
+from chatapp.queue import connect
 from chatapp.services import build
 from config.celery import worker_config
 from config.resources import CHAT, VISIBILITY_SECONDS
@@ -45,11 +44,9 @@ except SettingsError as error:
     sys.exit(str(error))
 
 services = build(settings)
-_config = Config(
-    connect_timeout=2, read_timeout=3, max_pool_connections=100, retries={"mode": "standard", "total_max_attempts": 2}
+deliveries = Deliveries(
+    connect(settings.aws_region, settings.aws_endpoint, tries=2), longest=settings.attempt_deadline_seconds + VISIBILITY_SECONDS
 )
-_sqs: Any = boto3.client("sqs", region_name=settings.aws_region, endpoint_url=settings.aws_endpoint, config=_config)
-deliveries = Deliveries(_sqs, longest=settings.attempt_deadline_seconds + VISIBILITY_SECONDS)
 store_watch = StoreWatch(services.health.dynamodb, gate)
 shutdown = Shutdown(services.leases, gate, grace_seconds=settings.shutdown_grace_seconds)
 pause_watch = PauseWatch(services.pauses, gate, CHAT.name)

@@ -25,12 +25,9 @@ def answer(job_id: str, *, returned: bool) -> HideUntil | None:
     if job is None:
         raise Poison("wrong_job_id", "job_id is not a job's id")
     try:
-        if returned and _tried_again(job):
-            return None
+        return None if returned and _tried_again(job) else services.answer(job)
     except TooManyOpenTurns:
         return HideUntil(FULL_SECONDS)
-    try:
-        return services.answer(job)
     except NotFound as error:
         raise Poison("unknown_job", "there is no such job", str(job)) from error
 

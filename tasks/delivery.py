@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from botocore.exceptions import ClientError
 
 from chatapp.aws import NO_ANSWER
+from chatapp.queue import MAX_BATCH, MAX_DELAY_SECONDS
 from config.resources import MAX_RECEIVE_COUNT, VISIBILITY_SECONDS
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ log = logging.getLogger(__name__)
 
 MAX_HIDE_SECONDS = 43_200
 """SQS hides a message for twelve hours at most."""
-MAX_DELAY_SECONDS = 900
-BATCH = 10
 
 FRESH_AT = MAX_RECEIVE_COUNT - 2
 """Receives after which a message is replaced by a copy: waiting and deploys must not count a turn into the dead-letter queue."""
@@ -103,8 +102,8 @@ class Deliveries:
             if held.extend_at <= now < held.until:
                 by_queue.setdefault(held.delivery.url, []).append(held)
         for url, due in by_queue.items():
-            for start in range(0, len(due), BATCH):
-                if not self._extend(url, due[start : start + BATCH]):
+            for start in range(0, len(due), MAX_BATCH):
+                if not self._extend(url, due[start : start + MAX_BATCH]):
                     return  # SQS is away: the next beat tries again
 
     def _extend(self, url: str, due: Sequence[_Held]) -> bool:

@@ -117,7 +117,7 @@ class Relay:
     def _session(self, found: Found, stop: threading.Event, *, waking: bool) -> Iterator[Turn]:
         """Do what is to be done for one session. Yields: the turns to be woken."""
         session = self._sessions.get(found[0][0].session_id)
-        if session is not None and session.head is not None and session.head < session.cancel_before:
+        if session is not None and session.interrupted:
             # Who submitted the interrupting turn has died before it told the running one.
             self._cancel.before(session, session.cancel_before)
             session = self._sessions.get(session.id)

@@ -113,7 +113,7 @@ class Answer:
         NotFound, when there is no such turn.
         """
         session, history = self._load(job_id)
-        if session is not None and session.head is not None and session.head < session.cancel_before:
+        if session is not None and session.interrupted:
             self._cancel.before(session, session.cancel_before)
             session = self._sessions.get(job_id.session_id)
         if session is None or job_id.turn > session.turn_count:

@@ -2,6 +2,7 @@
 
 import secrets
 
+import boto3
 import pytest
 
 from chatapp.flows.submit import Submission
@@ -9,6 +10,9 @@ from chatapp.model import ModelOptions, text_part
 from chatapp.provision import Provisioner
 from chatapp.services import build
 from config.settings import Settings
+from tests.faults.proxy import FaultProxy
+from tests.integration.workers import messages_in
+from tests.wakeups import wake_up
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,6 +41,31 @@ def settings(valkey, aws, model_server):
     )
     Provisioner(made).apply()
     return made
+
+
+@pytest.fixture(scope="module")
+def proxy(aws):
+    """A way to SQS and DynamoDB that fails when it is told to."""
+    with FaultProxy(int(aws.rsplit(":", 1)[1])) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def sqs(settings):
+    """A plain SQS client."""
+    return boto3.client("sqs", region_name="us-east-1", endpoint_url=settings.aws_endpoint_url)
+
+
+@pytest.fixture
+def queue(sqs, settings):
+    """How many messages are (to be seen, hidden)."""
+    return lambda: messages_in(sqs, settings.queue_url("chat"))
+
+
+@pytest.fixture
+def send(sqs, settings):
+    """Send a wake-up for a job."""
+    return lambda job: sqs.send_message(QueueUrl=settings.queue_url("chat"), MessageBody=wake_up(str(job)))
 
 
 @pytest.fixture

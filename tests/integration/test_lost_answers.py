@@ -7,17 +7,10 @@ from chatapp.flows.submit import Idempotency, Submission
 from chatapp.model import ModelOptions, Status, text_of, text_part
 from chatapp.services import build
 from tests.faults.kinds import Fault, conflict, late, lost, malformed, throttled
-from tests.faults.proxy import FaultProxy
 from tests.integration.test_answer import events, kinds, sent
 
 UPDATE = "DynamoDB_20120810.UpdateItem"
 TRANSACT = "DynamoDB_20120810.TransactWriteItems"
-
-
-@pytest.fixture(scope="module")
-def proxy(settings):
-    with FaultProxy(int(settings.aws_endpoint_url.rsplit(":", 1)[1])) as proxy:
-        yield proxy
 
 
 @pytest.fixture

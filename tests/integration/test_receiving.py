@@ -2,38 +2,14 @@
 
 import time
 
-import boto3
 import psutil
 import pytest
 from kombu import Connection
 
 from chatapp.model import JobId, Status, new_session_id
 from config.celery import worker_config
-from tests.faults.proxy import FaultProxy
-from tests.integration.workers import RECEIVE, asking, messages_in, until
+from tests.integration.workers import RECEIVE, asking, until
 from tests.wakeups import wake_up
-
-
-@pytest.fixture(scope="module")
-def sqs(settings):
-    return boto3.client("sqs", region_name="us-east-1", endpoint_url=settings.aws_endpoint_url)
-
-
-@pytest.fixture
-def queue(sqs, settings):
-    """How many messages are (to be seen, hidden)."""
-    return lambda: messages_in(sqs, settings.queue_url("chat"))
-
-
-@pytest.fixture
-def send(sqs, settings):
-    return lambda job: sqs.send_message(QueueUrl=settings.queue_url("chat"), MessageBody=wake_up(str(job)))
-
-
-@pytest.fixture(scope="module")
-def proxy(aws):
-    with FaultProxy(int(aws.rsplit(":", 1)[1])) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

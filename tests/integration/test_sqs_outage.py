@@ -24,12 +24,6 @@ COMPLAINTS = ("SQS gives no messages", "SQS deletes nothing", "SQS takes no mess
 
 
 @pytest.fixture(scope="module")
-def proxy(aws):
-    with FaultProxy(int(aws.rsplit(":", 1)[1])) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def worker(settings, proxy, tmp_path_factory):
     """Behind the proxy, on a queue in which what is not acked is seen again soon."""
     sqs = boto3.client("sqs", region_name="us-east-1", endpoint_url=settings.aws_endpoint_url)

@@ -1,6 +1,5 @@
 """A worker that has its queue to itself."""
 
-import boto3
 import pytest
 
 from chatapp.model import JobId, Status
@@ -17,12 +16,6 @@ def worker(settings, tmp_path):
         return started(env_of(settings) | more, tmp_path / "worker.log")
 
     return worker
-
-
-@pytest.fixture
-def sqs(settings):
-    """A plain SQS client."""
-    return boto3.client("sqs", region_name="us-east-1", endpoint_url=settings.aws_endpoint_url)
 
 
 def test_a_worker_that_starts_on_a_paused_queue_takes_nothing(services, submit, worker):

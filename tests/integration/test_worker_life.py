@@ -3,7 +3,6 @@
 import dataclasses
 import signal
 
-import boto3
 import httpx2
 import pytest
 
@@ -21,12 +20,6 @@ def worker(settings, tmp_path):
         return started(env_of(settings) | more, tmp_path / f"{name}.log")
 
     return worker
-
-
-@pytest.fixture
-def sqs(settings):
-    """A plain SQS client."""
-    return boto3.client("sqs", region_name="us-east-1", endpoint_url=settings.aws_endpoint_url)
 
 
 @pytest.fixture(scope="module")
