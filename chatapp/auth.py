@@ -9,13 +9,13 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import httpx2
 import jwt
 
 from chatapp.errors import Unauthenticated, Unavailable
+from chatapp.model import Principal
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +37,6 @@ FETCH_TIMEOUT_SECONDS = 3.0
 MAX_KEY_SET_BYTES = 512 * 1024
 MIN_RSA_BITS = 2_048
 _KEY_TYPES = {("RSA", None): "RS256", ("EC", "P-256"): "ES256"}
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who is calling. `expires_at` is the end of the token, in milliseconds since 1970."""
-
-    user_id: str
-    scopes: frozenset[str] = frozenset()
-    expires_at: int | None = None
 
 
 class Keys(Protocol):

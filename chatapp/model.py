@@ -68,6 +68,15 @@ class EventId:
         return f"{self.attempt}-{self.seq}"
 
 
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling. `expires_at` is the end of the token, in milliseconds since 1970."""
+
+    user_id: str
+    scopes: frozenset[str] = frozenset()
+    expires_at: int | None = None
+
+
 class Status(StrEnum):
     """The states of a turn. The last three are final."""
 

@@ -42,12 +42,16 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
     from chatapp.auth import Tokens
+    from chatapp.commands import Commands
     from chatapp.deadletters import DeadLetterQueue
     from chatapp.live.breaker import Breakers
     from chatapp.live.channel import Channel
+    from chatapp.live.pushing import Pushes
     from chatapp.live.ratelimit import RateLimiter
+    from chatapp.live.session_log import SessionLog
     from chatapp.live.signals import Signals
     from chatapp.live.sockets import SocketRegistry
+    from chatapp.live.tickets import Tickets
     from chatapp.live.waiting import Waiting
     from chatapp.queue import Composer
 
@@ -172,6 +176,27 @@ class Services:
         return SocketRegistry(self.redis, self.clock)
 
     @made_once
+    def tickets(self) -> "Tickets":
+        """One-time tickets for browsers."""
+        from chatapp.live.tickets import Tickets
+
+        return Tickets(self.redis)
+
+    @made_once
+    def pushes(self) -> "Pushes":
+        """To all sockets of a user, or to all."""
+        from chatapp.live.pushing import Pushes
+
+        return Pushes(self.redis)
+
+    @made_once
+    def session_log(self) -> "SessionLog":
+        """The sessions' own logs: what is no answer to a turn."""
+        from chatapp.live.session_log import SessionLog
+
+        return SessionLog(self.redis, self.clock)
+
+    @made_once
     def signals(self) -> "Signals":
         """A word to whoever runs a turn."""
         from chatapp.live.signals import Signals
@@ -197,7 +222,7 @@ class Services:
     @made_once
     def wakeups(self) -> WakeUps:
         """The queue."""
-        from chatapp.queue import CeleryWakeUps  # celery and kombu: not for the WebSocket server
+        from chatapp.queue import CeleryWakeUps
 
         return CeleryWakeUps(self.composer, self.sqs)
 
@@ -364,6 +389,22 @@ class Services:
     def delete_session(self) -> Deleting:
         """Deletes sessions."""
         return Deleting(sessions=self.sessions, events=self.events, cancel=self.cancel)
+
+    @made_once
+    def commands(self) -> "Commands":
+        """What users may ask for, over HTTP or the socket."""
+        from chatapp.commands import Commands
+
+        return Commands(
+            self.settings,
+            submit=self.submit,
+            cancel=self.cancel,
+            retry=self.retry,
+            turns=self.turns,
+            sessions=self.sessions,
+            breakers=self.breakers,
+            clock=self.clock,
+        )
 
     # --- the edge
 

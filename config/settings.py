@@ -92,9 +92,17 @@ class Settings(BaseSettings):
     )
     rate_limit_seconds: Seconds = Field(60, description="the window of the rate limit")
     ws_ping_seconds: Seconds = Field(25, description="time between pings")
-    ws_max_payload: int = Field(65_536, ge=1024, description="largest WebSocket frame from a client, characters")
+    ws_max_payload: int = Field(65_536, ge=1024, description="largest WebSocket frame from a client, bytes")
     ws_auth_seconds: Seconds = Field(5, description="time a socket has to authenticate")
     ws_send_queue: int = Field(1_000, ge=10, description="events that wait for one slow reader before its socket is closed")
+    ws_send_bytes: int = Field(
+        1_048_576, ge=65_536, description="bytes of events that wait for one slow reader before its socket is closed"
+    )
+    ws_frames_per_second: float = Field(
+        20, gt=0, description="frames a client may send over a socket, ten seconds' worth at once; who sends more is closed"
+    )
+    ws_max_sockets: int = Field(100, ge=1, description="sockets a user may have open, over all processes")
+    ws_max_subscriptions: int = Field(100, ge=1, description="sessions that one socket may follow")
 
     # Models
     openai_api_key: SecretStr | None = Field(None, description="key of OpenAI or of any OpenAI-compatible provider")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chatapp.auth import SharedSecret, Tokens, issue
+from chatapp.commands import Commands
 from chatapp.errors import IdempotencyMismatch, NotEnded, NotFound
 from chatapp.flows.retrying import record_key
 from chatapp.flows.submit import Accepted, Submission
@@ -278,6 +279,20 @@ class FakeServices:
         self.retry = FakeRetry(self.submit, self.turns)
         self.tokens = Tokens(SharedSecret(SECRET))
         self.until_ended = FakeWaiting(self.turns)
+
+    @property
+    def commands(self) -> Commands:
+        """The real ones, over whatever the fakes are now."""
+        return Commands(
+            self.settings,
+            submit=self.submit,
+            cancel=self.cancel,
+            retry=self.retry,
+            turns=self.turns,
+            sessions=self.sessions,
+            breakers=self.breakers,
+            clock=self.clock,
+        )
 
     def delete_session(self, session_id: str, *, user_id: str) -> None:
         self.sessions.all[session_id] = replace(self.sessions.all[session_id], deleted_at=self.clock.now())

@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 from wsproto.utilities import RemoteProtocolError
 
 from chatapp import logs
+from chatapp.live.replay import Replay
 from chatapp.services import Services, build
 from config import settings
 from ws.connection import Connection, Limits, Parts
@@ -18,7 +19,6 @@ from ws.draining import Draining
 from ws.hub import Hub
 from ws.origin import may_connect
 from ws.protocol import Close
-from ws.replay import Replay
 from ws.wire import Bell, WholeFrames, hang_up
 
 
@@ -36,6 +36,7 @@ def create_app(services: Services | None = None) -> Flask:
     app.before_request(_prepare_handshake)
     app.register_error_handler(HTTPException, _problem)
     app.register_error_handler(RemoteProtocolError, _bad_handshake)
+    _ = services.commands  # imported now: celery takes longer than a socket may wait for the others
     _add_socket(app, services)
     _add_health(app, services)
     return app
@@ -55,8 +56,11 @@ def _add_socket(app: Flask, services: Services) -> None:
         tokens=services.tokens,
         sessions=services.sessions,
         replay=Replay(services.events, services.turns),
+        commands=services.commands,
+        limiter=services.limiter,
         clock=services.clock,
         limits=limits,
+        settings=services.settings,
     )
 
     draining = Draining()

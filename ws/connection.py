@@ -15,16 +15,21 @@ from typing import Any
 from simple_websocket import ConnectionClosed
 from wsproto.utilities import LocalProtocolError
 
-from chatapp.auth import Principal, Tokens
+from chatapp.auth import Tokens
+from chatapp.commands import Commands
 from chatapp.errors import ChatappError, Forbidden, Unauthenticated, Unavailable
+from chatapp.flows.submit import Accepted
+from chatapp.frames import Auth, Cancel, Chat, Confirm, Frame, FrameId, Ping, Refresh, Resume, Subscribe, Unsubscribe
+from chatapp.live.ratelimit import RateLimiter
+from chatapp.live.replay import Replay
 from chatapp.live.sockets import SocketRegistry
-from chatapp.model import timestamp
+from chatapp.model import Principal, timestamp
 from chatapp.ports import Clock, Sessions
-from ws.frames import Auth, BadFrame, Frame, FrameId, Ping, Refresh, Resume, Subscribe, Unsubscribe, read, refused, write
+from config.settings import Settings
+from ws.frames import BadFrame, read, refused, write
 from ws.hub import Follow, Gap, Hub, Live, Notice, Register
 from ws.presence import Presence
 from ws.protocol import Close
-from ws.replay import Replay
 from ws.subscriptions import Subscriptions
 from ws.wire import hang_up
 
@@ -59,8 +64,11 @@ class Parts:
     tokens: Tokens
     sessions: Sessions
     replay: Replay
+    commands: Commands
+    limiter: RateLimiter
     clock: Clock
     limits: Limits
+    settings: Settings
 
 
 class _Closed(Exception):
@@ -103,7 +111,7 @@ class Connection:
         """Take what simple-websocket's thread has received."""
         received = self._ws.input_buffer
         while received:
-            self._offer(_read(received.pop(0)))
+            self._offer(_read(received.pop(0), self._parts.settings))
 
     def _lost(self) -> None:
         """simple-websocket's thread is done: the client has closed or is gone, and has been answered."""
@@ -253,7 +261,7 @@ class Connection:
         self._bad_frames += 1
         if self._bad_frames > MAX_BAD_FRAMES:
             raise self._close(Close.BAD_FRAMES, "too many frames that cannot be read")
-        self._send(refused(bad.frame_id, bad.refusal, bad.detail))
+        self._send(refused(bad.frame_id, bad.code, bad.detail))
 
     def _answer(self, frame: Frame) -> None:
         try:
@@ -274,11 +282,33 @@ class Connection:
             case Subscribe():
                 self._subscribe(frame.id, frame.session_id, frame.resume)
                 return None
+            case Chat() | Cancel() | Confirm():
+                return self._command(frame, self._user())
             case Unsubscribe():
                 self._user()
                 self._subscriptions.end(frame.session_id)
                 self._presence.note_end(frame.session_id)
                 return write("ack", frame.id)
+
+    def _command(self, frame: Chat | Cancel | Confirm, user: str) -> str | None:
+        """Do what the HTTP call of that name does."""
+        commands = self._parts.commands
+        match frame:
+            case Chat():
+                limiter, key = self._parts.limiter, frame.idempotency_key
+                self._accepted(frame, commands.chat(user, frame, allow=lambda: limiter.allow(user), key=key))
+                return None
+            case Cancel():
+                turn, _ = commands.cancel(user, frame.job_id)
+                return write("ack", frame.id, status=turn.status)
+            case Confirm():
+                return write("ack", frame.id, status=commands.confirm(user, frame.session_id, frame.action_id))
+
+    def _accepted(self, frame: Chat, accepted: Accepted) -> None:
+        job_id = accepted.job_id
+        told = {"job_id": str(job_id), "session_id": job_id.session_id, "status": accepted.status, "position": accepted.position}
+        self._send(write("ack", frame.id, **told))
+        self._follow(Follow(job_id))
 
     def _user(self) -> str:
         if self._principal is None:
@@ -308,9 +338,9 @@ class Connection:
         return principal
 
 
-def _read(data: str | bytes | None) -> Frame | BadFrame:
+def _read(data: str | bytes | None, settings: Settings) -> Frame | BadFrame:
     try:
-        return read(data or "")
+        return read(data or "", settings)
     except BadFrame as bad:
         return bad
 

@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from chatapp.errors import LiveUnavailable
 from chatapp.live.channel import Channel, Following
 from chatapp.live.events import channel_of
+from chatapp.live.following import Event
 from chatapp.live.sockets import control_channel
 from chatapp.model import JobId
-from ws.protocol import Event
 
 log = logging.getLogger(__name__)
 

@@ -4,12 +4,13 @@ import logging
 from collections.abc import Callable
 
 from chatapp.errors import ChatappError, NotFound, RateLimited, Unavailable
+from chatapp.frames import FrameId, Resume
+from chatapp.live.following import Event, Follower
+from chatapp.live.replay import Past, Replay, numbers_to_catch_up, numbers_to_replay
 from chatapp.model import Session
 from chatapp.ports import Clock, Sessions
-from ws.frames import FrameId, Resume, write
+from ws.frames import write
 from ws.hub import Hub, Recipient
-from ws.protocol import Event, Follower
-from ws.replay import Past, Replay, numbers_to_catch_up, numbers_to_replay
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from chatapp.api.context import services
-from chatapp.api.requests import Nothing
 from chatapp.errors import InvalidRequest, Malformed, TooLarge, UnsupportedMedia
+from chatapp.requests import Nothing
 
 Model = TypeVar("Model", bound=BaseModel)
 

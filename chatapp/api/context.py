@@ -7,9 +7,9 @@ from typing import cast
 
 from flask import current_app, g, request
 
-from chatapp.auth import Principal
 from chatapp.errors import RateLimited
 from chatapp.live.ratelimit import Allowance
+from chatapp.model import Principal
 from chatapp.services import Services
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")

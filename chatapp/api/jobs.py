@@ -5,14 +5,12 @@ import logging
 from flask import Blueprint, Response
 from redis.exceptions import RedisError
 
-from chatapp.api.admission import need_a_model
 from chatapp.api.answers import AcceptedView, JobView, accepted_headers
 from chatapp.api.body import read_no_body, read_query
-from chatapp.api.context import services, take_allowance, traceparent
+from chatapp.api.context import principal, services, take_allowance, traceparent
 from chatapp.api.operations import operation
 from chatapp.api.owned import own_turn
 from chatapp.api.replies import reply
-from chatapp.api.requests import JobQuery
 from chatapp.errors import (
     InvalidRequest,
     LiveUnavailable,
@@ -27,9 +25,9 @@ from chatapp.errors import (
     TooManyOpenTurns,
     UnsupportedMedia,
 )
-from chatapp.flows.retrying import record_key
 from chatapp.model import Session, Status, Turn
 from chatapp.payloads import text_so_far
+from chatapp.requests import JobQuery
 
 log = logging.getLogger(__name__)
 bp = Blueprint("jobs", __name__)
@@ -57,11 +55,8 @@ def cancel_job(job_id: str) -> Response:
     Not counted against the rate limit: it ends work, and who may post nothing more must still be able to stop what runs.
     """
     read_no_body()
-    turn, session = own_turn(job_id)
-    now = services().cancel(turn)
-    if now is None:
-        raise NotFound
-    return reply(_view(now, session), 200 if now.status.ended else 202)
+    turn, session = services().commands.cancel(principal().user_id, job_id)
+    return reply(_view(turn, session), 200 if turn.status.ended else 202)
 
 
 @bp.post("/jobs/<job_id>/retry")
@@ -69,10 +64,8 @@ def cancel_job(job_id: str) -> Response:
 def retry_job(job_id: str) -> Response:
     """Ask again what an ended job was asked, in a new job; once for each job, however often this is sent."""
     read_no_body()
-    take_allowance()
-    turn, _ = own_turn(job_id)
-    need_a_model(turn.options.model, record_key(turn.job_id))
-    accepted = services().retry(turn, traceparent=traceparent())
+    commands = services().commands
+    accepted = commands.retry(principal().user_id, job_id, allow=take_allowance, traceparent=traceparent())
     view = AcceptedView.of(accepted, websocket=services().settings.public_ws_url)
     return reply(view, 202, accepted_headers(accepted))
 

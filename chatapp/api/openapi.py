@@ -13,8 +13,8 @@ from werkzeug.routing import Rule
 from chatapp.api.answers import AcceptedView, Problem, SessionView
 from chatapp.api.operations import Operation, of_endpoint
 from chatapp.api.problems import MEDIA_TYPE
-from chatapp.api.requests import ChatRequest, TextPart
 from chatapp.errors import ChatappError, InvalidRequest, Unauthenticated
+from chatapp.requests import ChatRequest, TextPart
 from config.settings import Settings
 
 _REF = "#/components/schemas/{model}"

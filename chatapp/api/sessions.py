@@ -6,10 +6,10 @@ from chatapp.api.answers import ConversationPage, SessionPage, SessionView, sess
 from chatapp.api.body import read_body, read_query
 from chatapp.api.context import principal, services, take_allowance
 from chatapp.api.operations import operation
-from chatapp.api.owned import own_session, visible
+from chatapp.api.owned import own_session
 from chatapp.api.replies import reply
-from chatapp.api.requests import ConversationQuery, NewSession, SessionChange, SessionsQuery
 from chatapp.errors import Malformed, NotFound, RateLimited, StoreUnavailable, TooLarge, UnsupportedMedia
+from chatapp.requests import ConversationQuery, NewSession, SessionChange, SessionsQuery
 
 bp = Blueprint("sessions", __name__)
 
@@ -70,5 +70,5 @@ def get_conversation(session_id: str) -> Response:
     session = own_session(session_id)
     turns = services().turns.page(session.id, limit=query.limit, before=query.cursor)
     more = bool(turns) and turns[-1].number > 1  # whatever `limit` says: DynamoDB ends a page at 1 MB
-    shown = [turn for turn in turns if visible(turn)]
+    shown = [turn for turn in turns if services().commands.visible(principal().user_id, turn)]
     return reply(ConversationPage.of(session.id, shown, cursor=turns[-1].number if more else None), nulls=True)

@@ -9,6 +9,8 @@ from typing import cast
 
 from redis import Redis, RedisError
 
+from chatapp.errors import RateLimited
+
 log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 2.0
@@ -67,6 +69,12 @@ class RateLimiter:
             reset=reset / _MICROSECONDS,
             retry_after=retry / _MICROSECONDS,
         )
+
+    def allow(self, user_id: str) -> None:
+        """Take one request, for who has no headers to tell the allowance in. Raises: RateLimited."""
+        taken = self.take(user_id)
+        if not taken.allowed:
+            raise RateLimited(retry_after=taken.retry_after)
 
     def _pause(self, error: RedisError) -> None:
         with self._lock:

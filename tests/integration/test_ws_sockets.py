@@ -109,14 +109,6 @@ def test_a_bad_frame_is_refused_and_the_socket_lives_on(url, user, text):
         assert client.ask("ping")["type"] == "pong"
 
 
-@pytest.mark.parametrize("kind", ["chat", "cancel", "confirm"])
-def test_what_comes_later_is_refused_clearly(url, user, kind):
-    """`not_supported` is not the client's mistake."""
-    with signed_in(url, user) as client:
-        answer = client.ask(kind, id=9, job_id="x")
-        assert (answer["code"], answer["id"]) == ("not_supported", 9)
-
-
 def test_who_sends_only_bad_frames_is_closed(url, user):
     """4501 after several in a row, binary ones included."""
     with signed_in(url, user) as client:

@@ -7,10 +7,10 @@ from typing import Protocol
 from redis import RedisError
 
 from chatapp.errors import LiveUnavailable, NotFound
+from chatapp.live.following import Event, just_before
 from chatapp.model import EventId, JobId, Session, Status, Turn
 from chatapp.payloads import CANCELLED, COMPLETED, ERROR, encode, terminal_event
 from chatapp.ports import Turns
-from ws.protocol import Event, just_before
 
 MAX_TURNS = 100
 """Ended turns that one subscribe replays; of more, the one resumed and the latest."""

@@ -26,6 +26,8 @@ MAX_METADATA_KEYS = 16
 MAX_METADATA_CHARS = 512
 MAX_WAIT_SECONDS = 20
 MAX_PAGE = 100
+IDEMPOTENCY_KEY = r"[\x21-\x7e]{1,255}"
+"""What an Idempotency-Key may be: visible ASCII characters."""
 
 
 def _text(value: str) -> str:
