@@ -79,6 +79,11 @@ class Subscribe(_Frame):
         description="Where the client stopped in the session's own log (`0-0`: before its first event); without it only live.",
     )
 
+    @property
+    def log_cursor(self) -> EventId | None:
+        """The last event that the client saw of the session's own log."""
+        return EventId.parse(self.log_after) if self.log_after is not None else None
+
     @model_validator(mode="after")
     def _of_one_session(self) -> Self:
         if self.resume is not None and self.resume.job.session_id != self.session_id:

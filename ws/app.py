@@ -49,6 +49,7 @@ def _add_socket(app: Flask, services: Services) -> None:
         ping_seconds=services.settings.ws_ping_seconds,
         max_payload=services.settings.ws_max_payload,
         inbox=services.settings.ws_send_queue,
+        subscriptions=services.settings.ws_max_subscriptions,
     )
     parts = Parts(
         hub=hub,

@@ -23,7 +23,7 @@ from chatapp.frames import Auth, Cancel, Chat, Confirm, Frame, FrameId, Ping, Re
 from chatapp.live.ratelimit import RateLimiter
 from chatapp.live.replay import Replay
 from chatapp.live.sockets import SocketRegistry
-from chatapp.model import Principal, timestamp
+from chatapp.model import EventId, Principal, timestamp
 from chatapp.ports import Clock, Sessions
 from config.settings import Settings
 from ws.frames import BadFrame, read, refused, write
@@ -53,6 +53,7 @@ class Limits:
     ping_seconds: float
     max_payload: int
     inbox: int
+    subscriptions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,13 @@ class Connection:
         self._principal: Principal | None = None
         self._presence = Presence(self, hub=parts.hub, registry=parts.registry, clock=parts.clock)
         self._subscriptions = Subscriptions(
-            self, hub=parts.hub, sessions=parts.sessions, replay=parts.replay, clock=parts.clock, send=self._send
+            self,
+            hub=parts.hub,
+            sessions=parts.sessions,
+            replay=parts.replay,
+            clock=parts.clock,
+            send=self._send,
+            limit=parts.limits.subscriptions,
         )
         self._bad_frames = 0
         started = parts.clock.monotonic()
@@ -223,7 +230,7 @@ class Connection:
 
     def _idle_seconds(self) -> float:
         now = self._parts.clock.monotonic()
-        until = min(self._auth_until or float("inf"), self._presence.refresh_at, self._subscriptions.retry_at) - now
+        until = min(self._auth_until or float("inf"), self._presence.refresh_at, self._subscriptions.due_at) - now
         if self._principal is not None and self._principal.expires_at is not None:
             until = min(until, (self._principal.expires_at - self._parts.clock.now()) / 1000)
         return max(min(until, MAX_IDLE_SECONDS), 0.0)
@@ -238,8 +245,8 @@ class Connection:
             raise self._close(Close.TOKEN_EXPIRED, "the token has expired")
         if now >= self._presence.refresh_at:
             self._presence.refresh()
-        if now >= self._subscriptions.retry_at:
-            self._subscriptions.retry()
+        if now >= self._subscriptions.due_at:
+            self._subscriptions.look()
 
     # --- who it is
 
@@ -280,7 +287,7 @@ class Connection:
             case Auth() | Refresh():
                 return _welcome(frame, self._refresh(frame.token))
             case Subscribe():
-                self._subscribe(frame.id, frame.session_id, frame.resume)
+                self._subscribe(frame.id, frame.session_id, frame.resume, frame.log_cursor)
                 return None
             case Chat() | Cancel() | Confirm():
                 return self._command(frame, self._user())
@@ -315,14 +322,17 @@ class Connection:
             raise Unauthenticated("authenticate first")
         return self._principal.user_id
 
-    def _subscribe(self, frame_id: FrameId | None, session_id: str, resume: Resume | None) -> None:
-        self._subscriptions.begin(session_id, self._user(), resume, frame_id)
+    def _subscribe(
+        self, frame_id: FrameId | None, session_id: str, resume: Resume | None, log_after: EventId | None = None
+    ) -> None:
+        self._subscriptions.begin(session_id, self._user(), resume, frame_id, log_after)
         self._presence.note(session_id)
 
     def _follow(self, order: Follow) -> None:
         """Do what the API asks: as if the client had subscribed. A session that is followed already brings the job anyway."""
         session_id = order.job_id.session_id
         if session_id in self._subscriptions:
+            self._subscriptions.expect(order.job_id)
             return
         try:
             self._subscribe(None, session_id, Resume(job_id=str(order.job_id)))

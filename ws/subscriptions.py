@@ -1,33 +1,66 @@
-"""What one socket follows: replay first, then live, each event once and in order. Used by the connection's worker alone."""
+"""What one socket follows: replay first, then live, each event once and in order. Used by the connection's worker alone.
+
+A client that resumes is served from Redis where that suffices: thousands that come back at once cost the table nothing. What
+Redis alone cannot tell (a turn whose events never got there) is looked up once all is quiet: silence is checked.
+"""
 
 import logging
+import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from chatapp.errors import ChatappError, NotFound, RateLimited, Unavailable
 from chatapp.frames import FrameId, Resume
-from chatapp.live.following import Event, Follower
-from chatapp.live.replay import Past, Replay, numbers_to_catch_up, numbers_to_replay
-from chatapp.model import Session
+from chatapp.live.following import OWN_LOG, Event, Follower
+from chatapp.live.replay import OwnPast, Past, Replay, numbers_to_catch_up, numbers_to_replay
+from chatapp.model import EventId, JobId, Session
 from chatapp.ports import Clock, Sessions
 from ws.frames import write
 from ws.hub import Hub, Recipient
 
 log = logging.getLogger(__name__)
 
-MAX_SUBSCRIPTIONS = 100
-"""Sessions that one socket may follow."""
-
 RETRY_SECONDS = 1.0
 """Pause before events are read again that could not be."""
+
+SILENCE_SECONDS = 10.0
+"""How long an open turn may say nothing before its log and then the table are looked at; each look more waits twice as long."""
+
+LONGEST_SILENCE_SECONDS = 60.0
+
+SPREAD_SECONDS = 20.0
+"""Over which the sockets spread what none of them is in a hurry for, so that thousands do not ask the table at once."""
 
 NEVER = float("inf")
 
 
+@dataclass(slots=True)
+class _Followed:
+    """A session that is followed. `behind`: its logs must be read before anything of it is passed on.
+
+    `sure`: the table has told which turns there are; else only Redis has.
+    """
+
+    follower: Follower
+    sure: bool
+    behind: bool = False
+    look_at: float = NEVER
+    pause: float = SILENCE_SECONDS
+
+
 class Subscriptions:
-    """The sessions that one socket follows."""
+    """The sessions that one socket follows, `limit` at most."""
 
     def __init__(
-        self, socket: Recipient, *, hub: Hub, sessions: Sessions, replay: Replay, clock: Clock, send: Callable[[str], None]
+        self,
+        socket: Recipient,
+        *,
+        hub: Hub,
+        sessions: Sessions,
+        replay: Replay,
+        clock: Clock,
+        send: Callable[[str], None],
+        limit: int,
     ) -> None:
         self._socket = socket
         self._hub = hub
@@ -35,81 +68,109 @@ class Subscriptions:
         self._replay = replay
         self._clock = clock
         self._send = send
-        self._followers: dict[str, Follower] = {}
-        self._owner = ""
-        self._behind: set[str] = set()  # sessions whose logs must be read before anything of them is passed on
-        self.retry_at = NEVER
-        """When `retry` is due, on the monotonic clock."""
+        self._limit = limit
+        self._followed: dict[str, _Followed] = {}
+        self._user = ""
+        self.due_at = NEVER
+        """When `look` is due at the earliest, on the monotonic clock."""
 
     def __contains__(self, session_id: str) -> bool:
-        return session_id in self._followers
+        return session_id in self._followed
 
-    def begin(self, session_id: str, user_id: str, resume: Resume | None, frame_id: FrameId | None) -> None:
+    def begin(
+        self, session_id: str, user_id: str, resume: Resume | None, frame_id: FrameId | None, log_after: EventId | None = None
+    ) -> None:
         """Follow a session: answer `subscribed`, then what the client missed. Again for a session that is followed already.
 
         Raises: NotFound, also for another user's; RateLimited; Unavailable. Nothing has changed then.
         """
-        known = session_id in self._followers
-        if not known and len(self._followers) >= MAX_SUBSCRIPTIONS:
-            raise RateLimited(f"a socket follows {MAX_SUBSCRIPTIONS} sessions at most")
+        known = session_id in self._followed
+        if not known and len(self._followed) >= self._limit:
+            raise RateLimited(f"a socket follows {self._limit} sessions at most")
         # Attached first and read afterwards: what is published from here on waits in the inbox behind the replay.
         self._hub.attach(session_id, self._socket)
         try:
-            follower, pasts = self._open(self._owned(session_id, user_id), resume)
+            followed, pasts = self._open(session_id, user_id, resume)
+            own = self._replay.own(session_id, log_after)
         except ChatappError:
             if not known:
                 self._hub.detach(session_id, self._socket)
             raise
-        self._followers[session_id], self._owner = follower, user_id
-        self._behind.discard(session_id)
-        self._send(write("subscribed", frame_id, session_id=session_id, turns=[past.shown for past in pasts]))
-        self._pass_on(follower, pasts)
+        followed.follower.open(OWN_LOG, own.cursor)
+        self._followed[session_id], self._user = followed, user_id
+        self._send(write("subscribed", frame_id, session_id=session_id, turns=[past.shown for past in pasts], log=own.shown))
+        self._pass_on(followed, pasts, own)
+
+    def expect(self, job_id: JobId) -> None:
+        """Count a turn of a followed session as open, though it has not spoken yet."""
+        if followed := self._followed.get(job_id.session_id):
+            followed.follower.expect(job_id.turn)
+            self._listen(followed)
 
     def end(self, session_id: str) -> None:
         """Follow a session no longer. Harmless when it is not followed."""
-        if self._followers.pop(session_id, None) is not None:
-            self._behind.discard(session_id)
+        if self._followed.pop(session_id, None) is not None:
             self._hub.detach(session_id, self._socket)
 
     def live(self, event: Event) -> None:
         """Pass on an event that was published, after those before it that did not arrive."""
-        session_id = event.job_id.session_id
-        follower = self._followers.get(session_id)
-        if follower is None or session_id in self._behind:
+        followed = self._followed.get(event.job_id.session_id)
+        if followed is None or followed.behind:
             return
+        follower = followed.follower
         if follower.gap_before(event):
             try:
                 missed = self._replay.after(event.job_id, follower.cursor(event.job_id.turn))
             except Unavailable as error:
-                self._fall_behind(session_id, error)
+                self._fall_behind(event.job_id.session_id, followed, error)
                 return
             for earlier in missed:
                 self._deliver(follower, earlier)
         self._deliver(follower, event)
+        self._listen(followed)
 
     def catch_up(self, session_id: str) -> None:
-        """Events may have been lost: look at every turn that was not done, and at those that began meanwhile."""
-        follower = self._followers.get(session_id)
-        if follower is None:
+        """Events may have been lost: read what was missed of the turns that were not done, and of those that began meanwhile."""
+        followed = self._followed.get(session_id)
+        if followed is None:
+            return
+        if not followed.behind and not followed.follower.unfinished():
+            followed.sure = False
+            self._listen(followed)
             return
         try:
-            session = self._owned(session_id, self._owner)
-            numbers = numbers_to_catch_up(session, follower.unfinished(), follower.highest)
-            pasts = [self._replay.past(session, n, follower.cursor(n)) for n in numbers]
+            self._read_missed(session_id, followed)
         except Unavailable as error:
-            self._fall_behind(session_id, error)
-            return
+            self._fall_behind(session_id, followed, error)
         except NotFound:  # deleted meanwhile
             self.end(session_id)
-            return
-        self._behind.discard(session_id)
-        self._pass_on(follower, pasts)
 
-    def retry(self) -> None:
-        """Try again what could not be read."""
-        self.retry_at = NEVER
-        for session_id in tuple(self._behind):
-            self.catch_up(session_id)
+    def look(self) -> None:
+        """Read again what could not be read, and look into silence, where that is due."""
+        now = self._clock.monotonic()
+        for session_id, followed in tuple(self._followed.items()):
+            if followed.look_at > now:
+                continue
+            if followed.behind:
+                self.catch_up(session_id)
+            else:
+                self._look_into(session_id, followed)
+        self.due_at = min((followed.look_at for followed in self._followed.values()), default=NEVER)
+
+    # --- reading
+
+    def _open(self, session_id: str, user_id: str, resume: Resume | None) -> tuple[_Followed, list[Past]]:
+        if resume is not None:
+            job = resume.job
+            pasts = self._replay.from_logs(session_id, user_id, job.turn, {job.turn: resume.cursor})
+            if pasts is not None:
+                return _Followed(_follower(pasts[-1].job_id.turn, pasts), sure=False), pasts
+        session = self._owned(session_id, user_id)
+        pasts = []
+        for number in numbers_to_replay(session, resume.job if resume else None):
+            cursor = resume.cursor if resume and resume.job.turn == number else None
+            pasts.append(self._replay.past(session, number, cursor))
+        return _Followed(_follower(session.turn_count, pasts), sure=True), pasts
 
     def _owned(self, session_id: str, user_id: str) -> Session:
         session = self._sessions.get(session_id)
@@ -117,27 +178,89 @@ class Subscriptions:
             raise NotFound("There is no such session")
         return session
 
-    def _open(self, session: Session, resume: Resume | None) -> tuple[Follower, list[Past]]:
-        follower, pasts = Follower(session.turn_count), []
-        for number in numbers_to_replay(session, resume.job if resume else None):
-            cursor = resume.cursor if resume and resume.job.turn == number else None
-            past = self._replay.past(session, number, cursor)
-            follower.open(number, past.cursor)
-            pasts.append(past)
-        return follower, pasts
+    def _read_missed(self, session_id: str, followed: _Followed) -> None:
+        follower = followed.follower
+        unfinished = follower.unfinished()
+        cursors = {number: follower.cursor(number) for number in unfinished}
+        own = self._replay.own(session_id, follower.cursor(OWN_LOG))
+        pasts = self._replay.from_logs(session_id, self._user, unfinished[0], cursors) if unfinished else None
+        if pasts is None:
+            pasts, followed.sure = self._from_table(session_id, follower), True
+        else:
+            followed.sure = False
+        followed.behind = False
+        self._pass_on(followed, pasts, own)
 
-    def _pass_on(self, follower: Follower, pasts: list[Past]) -> None:
+    def _from_table(self, session_id: str, follower: Follower) -> list[Past]:
+        session = self._owned(session_id, self._user)
+        numbers = numbers_to_catch_up(session, follower.unfinished(), follower.highest)
+        return [self._replay.past(session, number, follower.cursor(number)) for number in numbers]
+
+    def _look_into(self, session_id: str, followed: _Followed) -> None:
+        """Nothing was heard for a while: look at the log of the turn that should speak, then at the table."""
+        follower = followed.follower
+        followed.pause = min(followed.pause * 2, LONGEST_SILENCE_SECONDS)
+        pause = followed.pause
+        try:
+            if unfinished := follower.unfinished():
+                missed = self._replay.after(JobId(session_id, unfinished[0]), follower.cursor(unfinished[0]))
+                if missed:
+                    log.info("socket %s was not told %d events of session %s", self._socket.socket_id, len(missed), session_id)
+                    self._read_missed(session_id, followed)
+                    return
+            own = self._replay.own(session_id, follower.cursor(OWN_LOG))
+            pasts, followed.sure = self._from_table(session_id, follower), True
+        except Unavailable as error:
+            log.info("socket %s looks at session %s again later: %s", self._socket.socket_id, session_id, error)
+        except NotFound:  # deleted meanwhile
+            self.end(session_id)
+            return
+        else:
+            self._pass_on(followed, pasts, own)
+        self._listen(followed, pause)
+
+    # --- passing on
+
+    def _pass_on(self, followed: _Followed, pasts: list[Past], own: OwnPast) -> None:
+        follower = followed.follower
+        for event in own.events:
+            self._deliver(follower, event)
         for past in pasts:
+            follower.expect(past.job_id.turn)
             for event in past.events:
                 self._deliver(follower, event)
             if past.status.ended:
                 follower.close(past.job_id.turn)
+        self._listen(followed)
 
     def _deliver(self, follower: Follower, event: Event) -> None:
         if follower.accept(event):
             self._send(event.text)
 
-    def _fall_behind(self, session_id: str, error: Unavailable) -> None:
+    # --- time
+
+    def _listen(self, followed: _Followed, pause: float = SILENCE_SECONDS) -> None:
+        """Say when to look if nothing more is heard: soon while a turn is open, some time if only Redis was asked, else never."""
+        followed.pause = pause
+        if followed.follower.unfinished():
+            self._look_in(followed, pause)
+        elif not followed.sure:
+            self._look_in(followed, pause + random.uniform(0, SPREAD_SECONDS))  # noqa: S311  guards nothing
+        else:
+            followed.look_at = NEVER
+
+    def _look_in(self, followed: _Followed, seconds: float) -> None:
+        followed.look_at = self._clock.monotonic() + seconds
+        self.due_at = min(self.due_at, followed.look_at)
+
+    def _fall_behind(self, session_id: str, followed: _Followed, error: Unavailable) -> None:
         log.info("socket %s waits to read the events of session %s: %s", self._socket.socket_id, session_id, error)
-        self._behind.add(session_id)
-        self.retry_at = self._clock.monotonic() + RETRY_SECONDS
+        followed.behind = True
+        self._look_in(followed, RETRY_SECONDS)
+
+
+def _follower(highest: int, pasts: list[Past]) -> Follower:
+    follower = Follower(highest)
+    for past in pasts:
+        follower.open(past.job_id.turn, past.cursor)
+    return follower

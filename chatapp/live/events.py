@@ -16,6 +16,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from chatapp.errors import LogLost, StaleAttempt
 from chatapp.live.cache import context_key
+from chatapp.live.following import OWN_LOG
 from chatapp.model import EventId, JobId, Turn
 from chatapp.payloads import DELTA, MAX_EVENT_TEXT, OPENING, SNAPSHOT, encode, event, terminal_event, text_so_far
 from chatapp.ports import Clock
@@ -324,11 +325,31 @@ class EventLog:
         entries = cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(key_of(job_id), min=first))
         return [fields["e"] for _, fields in entries]
 
+    def read_many(self, session_id: str, cursors: Sequence[tuple[int, EventId | None]]) -> list[list[str]]:
+        """Read the events of several turns of a session, each after a cursor, in one round trip. Raises: RedisError."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for turn, after in cursors:
+            pipeline.xrange(key_of(JobId(session_id, turn)), min=f"({after}" if after else "-")
+        return [[fields["e"] for _, fields in entries] for entries in pipeline.execute()]
+
+    def known(self, session_id: str, first: int) -> tuple[str | None, list[int]]:
+        """Say whose session it is, and which turns from `first` on have or had a log, if Redis knows. Raises: RedisError."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.get(owner_key(session_id))
+        pipeline.zrangebyscore(turns_key(session_id), first, "+inf")
+        owner, turns = pipeline.execute()
+        return owner, [int(turn) for turn in turns]
+
+    def last(self, job_id: JobId) -> str | None:
+        """Read the last event of a log; None when there is no log. Raises: RedisError."""
+        entries = cast("list[tuple[str, dict[str, str]]]", self._redis.xrevrange(key_of(job_id), count=1))
+        return entries[0][1]["e"] if entries else None
+
     def forget(self, session_id: str) -> None:
         """Delete what is kept of a session, its cached history included. Fails open: all of it has an end of its own."""
         try:
             turns = cast("list[str]", self._redis.zrange(turns_key(session_id), 0, -1))
-            logs = [key_of(JobId(session_id, int(turn))) for turn in turns]
+            logs = [key_of(JobId(session_id, turn)) for turn in (OWN_LOG, *map(int, turns))]
             self._redis.delete(*logs, turns_key(session_id), owner_key(session_id), context_key(session_id))
         except RedisError as error:
             log.warning("what Redis keeps of %s is left to lapse: %s", session_id, error)

@@ -1,29 +1,43 @@
-"""Reads what a client has missed: logs of turns from Redis, and from the turn itself where there is no log any more."""
+"""Reads what a client has missed: from the logs in Redis alone where they suffice, else with the help of the table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from redis import RedisError
 
 from chatapp.errors import LiveUnavailable, NotFound
-from chatapp.live.following import Event, just_before
+from chatapp.live.following import OWN_LOG, Event, just_before
 from chatapp.model import EventId, JobId, Session, Status, Turn
-from chatapp.payloads import CANCELLED, COMPLETED, ERROR, encode, terminal_event
+from chatapp.payloads import CANCELLED, COMPLETED, ERROR, RETRYING, encode, terminal_event
 from chatapp.ports import Turns
 
 MAX_TURNS = 100
 """Ended turns that one subscribe replays; of more, the one resumed and the latest."""
 
-RETRYING = "message_retrying"
-_STATUS = {COMPLETED: Status.COMPLETED, CANCELLED: Status.CANCELLED, ERROR: Status.FAILED}
+BEGINNING = EventId(0, 0)
+"""A cursor before all events of a session's own log."""
+
+_STATUS = {COMPLETED: Status.COMPLETED, CANCELLED: Status.CANCELLED, ERROR: Status.FAILED, RETRYING: Status.QUEUED}
 
 
 class Log(Protocol):
-    """The logs of turns (chatapp.live.events.EventLog)."""
+    """The logs of turns (chatapp.live.events.EventLog). Every method raises redis.RedisError."""
 
     def read(self, job_id: JobId, after: EventId | None = None) -> list[str]:
         """Read the events after a cursor, as JSON texts."""
+        ...
+
+    def read_many(self, session_id: str, cursors: Sequence[tuple[int, EventId | None]]) -> list[list[str]]:
+        """Read the events of several turns, each after a cursor."""
+        ...
+
+    def known(self, session_id: str, first: int) -> tuple[str | None, list[int]]:
+        """Say the session's owner, and which turns from `first` on have a log."""
+        ...
+
+    def last(self, job_id: JobId) -> str | None:
+        """Read the last event of a log."""
         ...
 
 
@@ -53,6 +67,20 @@ class Past:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class OwnPast:
+    """What a session's own log holds behind `cursor`; `recovered` False says that some of that is gone."""
+
+    cursor: EventId
+    recovered: bool
+    events: Sequence[Event]
+
+    @property
+    def shown(self) -> dict[str, str | bool]:
+        """Give the entry `log` in `subscribed`."""
+        return {"after": str(self.cursor), "recovered": self.recovered}
+
+
 class Replay:
     """Reads turns for sockets. Every method raises LiveUnavailable, StoreUnavailable."""
 
@@ -63,9 +91,51 @@ class Replay:
     def after(self, job_id: JobId, cursor: EventId | None) -> list[Event]:
         """Read the log behind a cursor."""
         try:
-            return [Event.decode(text) for text in self._log.read(job_id, cursor)]
+            return _decoded(self._log.read(job_id, cursor))
         except RedisError as error:
             raise LiveUnavailable("the events cannot be read now", retry_after=1) from error
+
+    def own(self, session_id: str, cursor: EventId | None) -> OwnPast:
+        """Read the session's own log behind a cursor; without one only where it ends."""
+        name = JobId(session_id, OWN_LOG)
+        if cursor is None:
+            try:
+                last = self._log.last(name)
+            except RedisError as error:
+                raise LiveUnavailable("the events cannot be read now", retry_after=1) from error
+            return OwnPast(Event.decode(last).id if last else BEGINNING, recovered=True, events=())
+        if cursor == BEGINNING:
+            events = self.after(name, None)
+            return OwnPast(cursor, recovered=not events or events[0].id.seq == 0, events=events)
+        events = self.after(name, just_before(cursor))
+        held = bool(events) and events[0].id == cursor
+        return OwnPast(cursor, recovered=held, events=events[1:] if held else events)
+
+    def from_logs(self, session_id: str, user_id: str, first: int, cursors: Mapping[int, EventId | None]) -> list[Past] | None:
+        """Read the turns from `first` on by what Redis has alone, each behind its cursor.
+
+        Returns: None unless Redis knows that the session is this user's, and holds all that was published of every turn from
+        `first` on. Turns that have not begun are not there: they come when they begin.
+        """
+        try:
+            owner, numbers = self._log.known(session_id, first)
+            # Consecutive from the one that the client knows: then Redis has forgotten none of them.
+            if owner != user_id or numbers != [*range(first, first + len(numbers))] or not 0 < len(numbers) <= MAX_TURNS:
+                return None
+            wanted = [(n, cursors.get(n)) for n in numbers]
+            logs = self._log.read_many(session_id, [(n, just_before(c) if c else None) for n, c in wanted])
+        except RedisError as error:
+            raise LiveUnavailable("the events cannot be read now", retry_after=1) from error
+        pasts: list[Past] = []
+        for (number, cursor), texts in zip(wanted, logs, strict=True):
+            events = _decoded(texts)
+            if not events or (cursor is not None and events[0].id != cursor):
+                return None
+            waiting = sum(not past.status.ended for past in pasts)
+            status = _status(events[-1])
+            position = 0 if status.ended else waiting
+            pasts.append(Past(JobId(session_id, number), status, position, True, cursor, events[1:] if cursor else events))
+        return pasts
 
     def past(self, session: Session, number: int, cursor: EventId | None) -> Past:
         """Read what a client that stopped at `cursor` has missed of a turn. Raises: NotFound when there is no such turn."""
@@ -73,11 +143,10 @@ class Replay:
         held, events, last = self._logged(job_id, cursor)
         place = cursor if held else None
         if last is not None and last.terminal:
-            return Past(job_id, _STATUS[last.kind], 0, held, place, events)
+            return Past(job_id, _status(last), 0, held, place, events)
         is_open = number in session.open_turns
         if last is not None and is_open:
-            status = Status.QUEUED if last.kind == RETRYING else Status.RUNNING
-            return Past(job_id, status, session.position(number), held, place, events)
+            return Past(job_id, _status(last), session.position(number), held, place, events)
         if is_open and number != session.head:  # only the head may run: no need to ask
             return Past(job_id, Status.QUEUED, session.position(number), held, place, events)
         turn = self._turns.get(job_id)
@@ -97,6 +166,15 @@ class Replay:
         # The log does not hold the cursor: it is gone, or was lost and began anew.
         events = self.after(job_id, None)
         return False, events, events[-1] if events else None
+
+
+def _decoded(texts: Iterable[str]) -> list[Event]:
+    return [Event.decode(text) for text in texts]
+
+
+def _status(last: Event) -> Status:
+    """Say how a turn stands by the last event of its log."""
+    return _STATUS.get(last.kind, Status.RUNNING)
 
 
 def _ended(turn: Turn, cursor: EventId | None, past: Past) -> Past:

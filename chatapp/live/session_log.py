@@ -6,6 +6,7 @@ from typing import Any, cast
 from redis import Redis
 
 from chatapp.live.events import channel_of, key_of
+from chatapp.live.following import OWN_LOG
 from chatapp.live.sockets import fails_closed
 from chatapp.model import EventId, JobId, timestamp
 from chatapp.payloads import encode
@@ -14,9 +15,6 @@ from chatapp.ports import Clock
 LIFE_SECONDS = 86_400
 MAX_EVENTS = 1_000
 """Events that are kept of a session; who was away for more of them learns that by `recovered: false`."""
-
-OWN_LOG = 0
-"""The number that stands in a log's name where a turn's would."""
 
 _APPEND = files("chatapp.live").joinpath("session_log.lua").read_text()
 

@@ -2,13 +2,14 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from redis import Redis
 
 from chatapp.errors import LogLost, StaleAttempt
 from chatapp.live.events import EventLog
-from chatapp.model import EventId
+from chatapp.model import EventId, Status, new_session_id
 from tests.unit.test_history import turn as made_turn
 
 
@@ -26,10 +27,6 @@ def events(redis, services):
 
 
 def claimed(attempt=1):
-    from dataclasses import replace
-
-    from chatapp.model import Status, new_session_id
-
     return replace(made_turn(1, status=Status.RUNNING, answer=None), session_id=new_session_id(), attempt=attempt)
 
 
@@ -57,8 +54,6 @@ def test_an_older_attempt_is_refused(events):
     log = events.open(old)
     log.emit("message_started")
     log.settle()
-    from dataclasses import replace
-
     new = events.open(replace(old, attempt=2))
     new.emit("message_reset")
     new.settle()
@@ -144,3 +139,41 @@ def test_a_restarted_redis_is_taught_the_script_again(events, redis):
     log.settle()
     log.check()
     assert len(read(events, turn)) == 1
+
+
+def test_a_log_that_is_shorter_than_it_was_is_begun_anew(events, redis):
+    """A replica took over that lacked the last events: nothing is written behind the hole but a snapshot of it all."""
+    turn = claimed()
+    log = events.open(turn)
+    log.emit("message_started")
+    for piece in ("a", "b", "c"):
+        log.delta(piece)
+        log.settle()
+    key = f"events:{{{turn.session_id}}}.1"
+    redis.delete(key)
+    redis.xadd(key, {"e": '{"type":"message_started"}'}, id="1-0")
+    log.delta("d")
+    log.settle()
+    with pytest.raises(LogLost):
+        log.check()
+    log.reseed()
+    log.settle()
+    log.check()
+    *_, last = read(events, turn)
+    assert (last["type"], last["text"]) == ("message_snapshot", "abcd")
+
+
+def test_a_later_attempt_that_was_not_heard_from_its_beginning_begins_anew(events, redis):
+    """Its first event was lost with the log's end: what follows would be read as going on from the attempt before."""
+    old = claimed(1)
+    first = events.open(old)
+    first.emit("message_started")
+    first.settle()
+    second = events.open(replace(old, attempt=2))
+    second.emit("message_reset")
+    second.settle()
+    redis.xdel(f"events:{{{old.session_id}}}.1", "2-0")
+    second.delta("x")
+    second.settle()
+    with pytest.raises(LogLost):
+        second.check()

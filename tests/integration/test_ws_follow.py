@@ -59,6 +59,7 @@ def test_the_past_comes_first_and_then_the_present(url, user, submit, hand):
             "id": "s",
             "session_id": job_id.session_id,
             "turns": [{"job_id": str(job_id), "status": "running", "position": 0, "recovered": True}],
+            "log": {"after": "0-0", "recovered": True},
         }
         worker.say(text="two")
         worker.say("message_completed", text="onetwo")
@@ -138,20 +139,22 @@ def test_the_real_worker_is_followed_over_two_turns(url, user, submit, services)
 
 
 def test_who_was_away_over_the_end_of_a_turn_gets_that_and_the_next(url, user, submit, services):
-    """Resume means every turn from that one on."""
+    """Resume means every turn from that one on; one that has not begun is told of when it begins."""
     first = submit("one").job_id
     services.answer(first)
     second = submit("two", session_id=first.session_id).job_id
     with signed_in(url, user) as client:
         client.send("subscribe", session_id=first.session_id, resume={"job_id": str(first), "after": "1-0"})
         turns = client.expect("subscribed")["turns"]
-        assert [(t["job_id"], t["status"], t["position"]) for t in turns] == [
-            (str(first), "completed", 0),
-            (str(second), "queued", 0),
-        ]
+        assert [(t["job_id"], t["status"], t["position"]) for t in turns] == [(str(first), "completed", 0)]
         assert client.events(first)[0]["id"] == "1-1"
         services.answer(second)
         assert client.events(second)[0]["id"] == "1-0"
+    third = submit("three", session_id=first.session_id).job_id
+    with signed_in(url, user) as client:
+        client.send("subscribe", session_id=first.session_id, resume={"job_id": str(third), "after": None})
+        turns = client.expect("subscribed")["turns"]
+        assert [(t["job_id"], t["status"], t["position"]) for t in turns] == [(str(third), "queued", 0)]
 
 
 def test_a_silent_hole_in_the_channel_is_filled_from_the_log(url, user, submit, hand):
