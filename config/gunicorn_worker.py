@@ -110,5 +110,6 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]
     def handle_request(self, listener_name: Any, req: Any, sock: socket.socket, addr: Any) -> None:
         """Serve one request of a connection."""
         self._idle.discard(sock)
+        req.uri = req.path  # for gunicorn's own log lines: the query may hold a ticket, which opens a door
         super().handle_request(listener_name, req, sock, addr)
         self._idle.add(sock)  # not when it raised: the connection ends then

@@ -12,12 +12,13 @@ from wsproto.utilities import RemoteProtocolError
 
 from chatapp import logs
 from chatapp.live.replay import Replay
+from chatapp.origins import may_call
 from chatapp.services import Services, build
 from config import settings
-from ws.connection import Connection, Limits, Parts
+from ws.audience import Audience
+from ws.connection import Bearer, Connection, Credential, Limits, Parts, Ticket
 from ws.draining import Draining
 from ws.hub import Hub
-from ws.origin import may_connect
 from ws.protocol import Close
 from ws.wire import Bell, WholeFrames, hang_up
 
@@ -43,7 +44,6 @@ def create_app(services: Services | None = None) -> Flask:
 
 
 def _add_socket(app: Flask, services: Services) -> None:
-    hub = Hub(services.channel, services.name)
     limits = Limits(
         auth_seconds=services.settings.ws_auth_seconds,
         ping_seconds=services.settings.ws_ping_seconds,
@@ -52,9 +52,11 @@ def _add_socket(app: Flask, services: Services) -> None:
         subscriptions=services.settings.ws_max_subscriptions,
     )
     parts = Parts(
-        hub=hub,
+        hub=Hub(services.channel, services.name),
+        audience=Audience(services.channel),
         registry=services.sockets,
         tokens=services.tokens,
+        tickets=services.tickets,
         sessions=services.sessions,
         replay=Replay(services.events, services.turns),
         commands=services.commands,
@@ -69,18 +71,21 @@ def _add_socket(app: Flask, services: Services) -> None:
 
     @Sock(app).route("/ws")  # type: ignore[untyped-decorator]
     def serve(ws: Any) -> None:
-        if not may_connect(request.headers.get("Origin"), services.settings):
+        if not may_call(request.headers.get("Origin"), services.settings):
             # A browser shows its page the close code of an open socket, but nothing at all of a refused handshake.
             hang_up(ws, Close.FORBIDDEN_ORIGIN, "this origin may not connect")
             return
         connection = Connection(ws, parts)
         with draining.holding(connection):
-            connection.run(_bearer_token())
+            connection.run(_credential())
 
 
-def _bearer_token() -> str | None:
+def _credential() -> Credential | None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+    if scheme.lower() == "bearer":
+        return Bearer(token.strip())
+    ticket = request.args.get("ticket")
+    return None if ticket is None else Ticket(ticket)
 
 
 def _prepare_handshake() -> None:

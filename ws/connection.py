@@ -10,7 +10,7 @@ import logging
 import queue
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from simple_websocket import ConnectionClosed
 from wsproto.utilities import LocalProtocolError
@@ -23,11 +23,14 @@ from chatapp.frames import Auth, Cancel, Chat, Confirm, Frame, FrameId, Ping, Re
 from chatapp.live.ratelimit import RateLimiter
 from chatapp.live.replay import Replay
 from chatapp.live.sockets import SocketRegistry
+from chatapp.live.tickets import Tickets
 from chatapp.model import EventId, Principal, timestamp
 from chatapp.ports import Clock, Sessions
 from config.settings import Settings
+from ws.audience import Audience
 from ws.frames import BadFrame, read, refused, write
-from ws.hub import Follow, Gap, Hub, Live, Notice, Register
+from ws.hub import Hub
+from ws.notices import Follow, Gap, Live, Notice, Push, Register
 from ws.presence import Presence
 from ws.protocol import Close
 from ws.subscriptions import Subscriptions
@@ -61,8 +64,10 @@ class Parts:
     """What every connection of this process works with."""
 
     hub: Hub
+    audience: Audience
     registry: SocketRegistry
     tokens: Tokens
+    tickets: Tickets
     sessions: Sessions
     replay: Replay
     commands: Commands
@@ -70,6 +75,36 @@ class Parts:
     clock: Clock
     limits: Limits
     settings: Settings
+
+
+class Credential(Protocol):
+    """What a client shows to be let in."""
+
+    def principal(self, parts: Parts) -> Principal:
+        """Say whose it is. Raises: Unauthenticated, Unavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Bearer:
+    """A token, from the header Authorization or from the frame `auth`."""
+
+    token: str
+
+    def principal(self, parts: Parts) -> Principal:
+        """Verify it."""
+        return parts.tokens.verify(self.token)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Ticket:
+    """A one-time ticket, from the address: browsers can send no header."""
+
+    ticket: str
+
+    def principal(self, parts: Parts) -> Principal:
+        """Use it up."""
+        return parts.tickets.redeem(self.ticket)
 
 
 class _Closed(Exception):
@@ -87,7 +122,7 @@ class Connection:
         self._closing: Close | int | None = None
         self._reason = ""
         self._principal: Principal | None = None
-        self._presence = Presence(self, hub=parts.hub, registry=parts.registry, clock=parts.clock)
+        self._presence = Presence(self, hub=parts.hub, audience=parts.audience, registry=parts.registry, clock=parts.clock)
         self._subscriptions = Subscriptions(
             self,
             hub=parts.hub,
@@ -101,13 +136,13 @@ class Connection:
         started = parts.clock.monotonic()
         self._auth_until: float | None = started + parts.limits.auth_seconds
 
-    def run(self, token: str | None) -> None:
-        """Serve the socket until it is closed. `token` is the handshake's bearer token, if it brought one."""
+    def run(self, credential: Credential | None) -> None:
+        """Serve the socket until it is closed. `credential` is what the handshake brought, if anything."""
         self._ws.event.on_set = self._heard
         self._ws.sock.on_close = self._lost
         self._heard()  # what came before
         try:
-            self._work(token)
+            self._work(credential)
         finally:
             hang_up(self._ws, self._closing or None, self._reason)
             self._presence.end()
@@ -166,9 +201,9 @@ class Connection:
 
     # --- the worker
 
-    def _work(self, token: str | None) -> None:
+    def _work(self, credential: Credential | None) -> None:
         try:
-            self._greet(token)
+            self._greet(credential)
             while self._closing is None:
                 self._check_times()
                 self._next()
@@ -181,9 +216,9 @@ class Connection:
             log.exception("socket %s failed", self.socket_id)
             self._stop(Close.INTERNAL)
 
-    def _greet(self, token: str | None) -> None:
-        if token is not None:
-            self._authenticate(token)
+    def _greet(self, credential: Credential | None) -> None:
+        if credential is not None:
+            self._authenticate(credential)
         limits = self._parts.limits
         self._send(
             write(
@@ -207,6 +242,8 @@ class Connection:
                 self._subscriptions.catch_up(item.session_id)
             case Follow():
                 self._follow(item)
+            case Push():
+                self._send(item.text)
             case Register():
                 self._presence.refresh()
             case BadFrame():
@@ -250,10 +287,10 @@ class Connection:
 
     # --- who it is
 
-    def _authenticate(self, token: str) -> Principal:
+    def _authenticate(self, credential: Credential) -> Principal:
         """Let the client in, or close the socket."""
         try:
-            principal = self._parts.tokens.verify(token)
+            principal = credential.principal(self._parts)
             self._presence.begin(principal.user_id)
         except Unauthenticated as error:
             raise self._close(Close.BAD_TOKEN, error.detail) from error
@@ -283,7 +320,7 @@ class Connection:
             case Ping():
                 return write("pong", frame.id)
             case Auth() if self._principal is None:
-                return _welcome(frame, self._authenticate(frame.token))
+                return _welcome(frame, self._authenticate(Bearer(frame.token)))
             case Auth() | Refresh():
                 return _welcome(frame, self._refresh(frame.token))
             case Subscribe():

@@ -8,7 +8,6 @@ channel: the API asks that a socket follows a job which its user has just posted
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,37 +18,9 @@ from chatapp.live.events import channel_of
 from chatapp.live.following import Event
 from chatapp.live.sockets import control_channel
 from chatapp.model import JobId
+from ws.notices import Follow, Gap, Live, Notice, Register
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """An event was published."""
-
-    event: Event
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Events of a session may have been lost on the way here."""
-
-    session_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Follow:
-    """The API asks that this socket follows a job."""
-
-    job_id: JobId
-
-
-@dataclass(frozen=True, slots=True)
-class Register:
-    """Redis was away, and may have forgotten this socket's entry."""
-
-
-Notice = Live | Gap | Follow | Register
 
 
 class Recipient(Protocol):

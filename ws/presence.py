@@ -6,6 +6,7 @@ from dataclasses import replace
 from chatapp.errors import Unavailable
 from chatapp.live.sockets import SocketAuth, SocketRegistry
 from chatapp.ports import Clock
+from ws.audience import Audience
 from ws.hub import Hub, Recipient
 
 log = logging.getLogger(__name__)
@@ -17,11 +18,13 @@ RETRY_SECONDS = 1.0
 class Presence:
     """Who is at a socket, as all processes can see it. Used by the connection's worker; `end` when that has ended."""
 
-    def __init__(self, socket: Recipient, *, hub: Hub, registry: SocketRegistry, clock: Clock) -> None:
+    def __init__(self, socket: Recipient, *, hub: Hub, audience: Audience, registry: SocketRegistry, clock: Clock) -> None:
         self._socket = socket
         self._hub = hub
+        self._audience = audience
         self._registry = registry
         self._clock = clock
+        self._user_id = ""
         self._entry: SocketAuth | None = None
         self.refresh_at = float("inf")
         """When `refresh` is due, on the monotonic clock."""
@@ -29,7 +32,9 @@ class Presence:
     def begin(self, user_id: str) -> None:
         """Register the socket. Raises: LiveUnavailable: nobody is let in who cannot be reached."""
         now = self._clock.now()
+        self._user_id = user_id
         self._hub.register(self._socket)
+        self._audience.join(user_id, self._socket)
         entry = SocketAuth(self._socket.socket_id, user_id, self._hub.process, connected_at=now, last_activity=now)
         self._registry.set(entry)
         self._entry = entry
@@ -68,6 +73,7 @@ class Presence:
 
     def end(self) -> None:
         """Take the socket out of the hub and the registry. Without Redis its entry lapses by itself."""
+        self._audience.leave(self._user_id, self._socket)
         self._hub.unregister(self._socket)
         if self._entry is None:
             return

@@ -4,12 +4,14 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import httpx2
 import pytest
 import websocket
 
+from chatapp.model import Principal
 from tests.integration.ws_kit import Client, signed_in, token, ws_server
 
 
@@ -83,6 +85,72 @@ def test_a_refreshed_socket_lives_on(url, user):
         client.ws.settimeout(2.5)
         with pytest.raises(websocket.WebSocketTimeoutException):
             client.recv()
+
+
+def test_a_ticket_opens_one_socket(url, services, user):
+    """Browsers bring it in the address; it stands for its owner, once."""
+    principal = Principal(user, expires_at=services.clock.now() + 60_000)
+    ticket = services.tickets.issue(principal)
+    with Client(f"{url}?ticket={ticket}") as client:
+        assert client.expect("connected")["auth_required"] is False
+        services.pushes.to_user(user, {"type": "notification"})
+        client.expect("notification")
+    with Client(f"{url}?ticket={ticket}") as client:
+        assert client.closed() == 4500
+
+
+@pytest.mark.parametrize("ticket", ["", "nonsense", "%00", "%ff", "x" * 2_000])
+def test_a_ticket_that_was_never_issued_closes_the_socket(url, ticket):
+    """With a code that the page can see, instead of a refused handshake."""
+    with Client(f"{url}?ticket={ticket}") as client:
+        assert client.closed() == 4500
+
+
+def test_a_ticket_lapses(url, services, user):
+    """As when nobody used it in time."""
+    ticket = services.tickets.issue(Principal(user, expires_at=services.clock.now() + 60_000))
+    assert 0 < services.redis.ttl(f"ws_ticket:{ticket}") <= 30
+    services.redis.pexpire(f"ws_ticket:{ticket}", 1)
+    with Client(f"{url}?ticket={ticket}") as client:
+        assert client.closed() == 4500
+
+
+def test_of_two_sockets_with_one_ticket_one_opens(url, services, user):
+    """Whoever is first, at the same moment too."""
+    ticket = services.tickets.issue(Principal(user, expires_at=services.clock.now() + 60_000))
+
+    def opens(_):
+        with Client(f"{url}?ticket={ticket}") as client:
+            try:
+                return client.recv()["type"]
+            except EOFError:
+                return client.code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(map(str, pool.map(opens, range(8)))) == ["4500"] * 7 + ["connected"]
+
+
+def test_a_socket_opened_with_a_ticket_expires_with_the_token_behind_it(url, services, user):
+    """Unless a new token comes."""
+    ticket = services.tickets.issue(Principal(user, expires_at=services.clock.now() + 1_000))
+    with Client(f"{url}?ticket={ticket}") as client:
+        client.expect("connected")
+        assert client.closed() == 4001
+
+
+def test_a_ticket_is_in_no_log(settings, services, user, tmp_path):
+    """Neither one that opens a socket nor one that does not, nor one on a path that there is not; at the most talkative level."""
+    with ws_server(settings, tmp_path, LOG_LEVEL="DEBUG") as url:
+        ticket = services.tickets.issue(Principal(user, expires_at=services.clock.now() + 60_000))
+        with Client(f"{url}?ticket={ticket}") as client:
+            client.expect("connected")
+        with Client(f"{url}?ticket={ticket}") as client:
+            assert client.closed() == 4500
+        base = url.replace("ws://", "http://").removesuffix("/ws")
+        with httpx2.Client(trust_env=False) as http:
+            for path in ("/nope", "/ws"):
+                assert http.get(f"{base}{path}", params={"ticket": ticket}).status_code in (400, 404)
+    assert ticket not in (tmp_path / "ws.log").read_text()
 
 
 @pytest.mark.parametrize(

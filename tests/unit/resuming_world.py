@@ -10,7 +10,7 @@ from chatapp.live.replay import Replay
 from chatapp.model import EventId, JobId, Status
 from chatapp.payloads import OPENING, TERMINAL
 from tests.unit.resuming import SID, Logs, made, session, stored
-from ws.hub import Gap, Live
+from ws.notices import Gap, Live
 from ws.subscriptions import Subscriptions
 
 

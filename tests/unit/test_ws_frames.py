@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from chatapp.frames import Auth, Ping, Resume, Subscribe, Unsubscribe
 from config.settings import Settings
 from ws.frames import BadFrame, read, refused, write
-from ws.origin import may_connect
 
 SETTINGS = Settings()
 SID = "0123456789abcdef" * 2
@@ -96,23 +95,3 @@ def test_answers_echo_the_id_only_if_there_was_one():
     assert json.loads(write("pong")) == {"type": "pong"}
     assert json.loads(write("pong", 0)) == {"type": "pong", "id": 0}
     assert json.loads(refused(None, "x", "y"))["id"] is None
-
-
-@pytest.mark.parametrize(
-    ("origin", "env", "allowed", "welcome"),
-    [
-        (None, "test", (), True),
-        ("https://app.example", "test", ("https://app.example",), True),
-        ("https://app.example.evil", "test", ("https://app.example",), False),
-        ("http://localhost:5173", "development", (), True),
-        ("https://127.0.0.1", "development", (), True),
-        ("http://localhost.evil:80", "development", (), False),
-        ("http://localhost:5173", "development", ("https://app.example",), False),
-        ("http://localhost:5173", "test", (), False),
-        ("null", "development", (), False),
-        ("", "development", (), False),
-    ],
-)
-def test_only_known_pages_may_connect(origin, env, allowed, welcome):
-    """A browser says which page it is; a program says nothing."""
-    assert may_connect(origin, Settings(env=env, cors_origins=allowed)) is welcome
