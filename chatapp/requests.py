@@ -3,8 +3,9 @@
 Limits that are settings come in as the validation context, so that one set of models serves every configuration.
 """
 
+import json
 import unicodedata
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,8 +16,10 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 
+from chatapp.model import EventId
 from config.settings import Settings
 
 FLOWS = ("chat",)
@@ -26,6 +29,8 @@ MAX_METADATA_KEYS = 16
 MAX_METADATA_CHARS = 512
 MAX_WAIT_SECONDS = 20
 MAX_PAGE = 100
+MAX_NOTICE_CHARS = 4_000
+MAX_NOTICE_DATA_BYTES = 16_384
 IDEMPOTENCY_KEY = r"[\x21-\x7e]{1,255}"
 """What an Idempotency-Key may be: visible ASCII characters."""
 
@@ -61,6 +66,12 @@ def _settings(info: ValidationInfo) -> Settings:
     if not isinstance(info.context, Settings):
         raise TypeError("requests are validated with the settings as context")
     return info.context
+
+
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    if (size := len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())) > MAX_NOTICE_DATA_BYTES:
+        raise ValueError(f"must have at most {MAX_NOTICE_DATA_BYTES} bytes as JSON; it has {size}")
+    return value
 
 
 class Strict(BaseModel):
@@ -177,6 +188,42 @@ class JobQuery(Strict):
     """How to read a job."""
 
     wait: int = Field(0, ge=0, le=MAX_WAIT_SECONDS, description="Seconds to wait for the end of the job.")
+
+
+def _cursor(value: str) -> str:
+    if EventId.parse(value) is None:
+        raise ValueError("is not an event's id: <attempt>-<seq>")
+    return value
+
+
+class EventsQuery(Strict):
+    """From where a job's events are wanted."""
+
+    after: Annotated[str, AfterValidator(_cursor)] | None = Field(
+        None, description="Id of the last event that you have. The header `Last-Event-ID` wins."
+    )
+    ticket: str | None = Field(None, description="A one-time ticket, instead of the header `Authorization`.")
+
+
+class Notification(Strict):
+    """Something to tell a user, the followers of a session, or everybody who is connected."""
+
+    user_id: Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_one_line)] | None = Field(
+        None, description="All sockets of this user. Nothing is kept: who is not connected misses it."
+    )
+    session_id: SessionId | None = Field(None, description="This session's own log: an event `notice`, kept for a day.")
+    all: Literal[True] | None = Field(None, description="All sockets that are authenticated.")
+    text: Annotated[str, Field(min_length=1, max_length=MAX_NOTICE_CHARS), AfterValidator(_said)]
+    title: Title | None = None
+    data: Annotated[dict[str, Any], AfterValidator(_small)] | None = Field(
+        None, description=f"Yours; at most {MAX_NOTICE_DATA_BYTES} bytes of JSON."
+    )
+
+    @model_validator(mode="after")
+    def _for_somebody(self) -> Self:
+        if sum(target is not None for target in (self.user_id, self.session_id, self.all)) != 1:
+            raise ValueError("name exactly one of: user_id, session_id, all")
+        return self
 
 
 class SessionsQuery(Strict):

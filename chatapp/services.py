@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from chatapp.deadletters import DeadLetterQueue
     from chatapp.live.breaker import Breakers
     from chatapp.live.channel import Channel
+    from chatapp.live.feed import Feeds
     from chatapp.live.pushing import Pushes
     from chatapp.live.ratelimit import RateLimiter
     from chatapp.live.session_log import SessionLog
@@ -180,7 +181,7 @@ class Services:
         """One-time tickets for browsers."""
         from chatapp.live.tickets import Tickets
 
-        return Tickets(self.redis)
+        return Tickets(self.redis, self.clock)
 
     @made_once
     def pushes(self) -> "Pushes":
@@ -216,6 +217,15 @@ class Services:
         from chatapp.live.waiting import Waiting
 
         return Waiting(self.channel, self.turns, self.clock)
+
+    @made_once
+    def feeds(self) -> "Feeds":
+        """The event streams of this process."""
+        from chatapp.live.feed import Feeds
+        from chatapp.live.replay import Replay
+
+        replay = Replay(self.events, self.turns)
+        return Feeds(channel=self.channel, replay=replay, sessions=self.sessions, clock=self.clock)
 
     # --- the queue and the model
 

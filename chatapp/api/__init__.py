@@ -1,9 +1,11 @@
 """The HTTP edge: Flask, one blueprint per noun. A view is parse -> one call -> shape."""
 
+from functools import partial
+
 from flask import Flask
 
 from chatapp import logs
-from chatapp.api import chat, edge, health, jobs, operations, pages, problems, sessions
+from chatapp.api import chat, edge, events, health, jobs, live, operations, pages, problems, sessions
 from chatapp.services import Services, build
 from config import settings
 
@@ -23,9 +25,15 @@ def create_app(services: Services | None = None) -> Flask:
     app.url_map.merge_slashes = False  # `//chat` is no other name for `/chat`
     problems.install(app)
     edge.install(app, services.settings)
-    for noun in (chat, jobs, sessions, health, pages):
+    for noun in (chat, jobs, events, live, sessions, health, pages):
         app.register_blueprint(noun.bp)
     operations.check(app)
-    app.extensions["drain"] = services.until_ended.release  # config/gunicorn_worker.py calls it
+    app.extensions["drain"] = partial(_release, services)  # config/gunicorn_worker.py calls it
     _ = services.submit  # clients are made now, without connecting: the first request of a process is not the slow one
     return app
+
+
+def _release(services: Services) -> None:
+    """Let go of everything that waits: the process stops."""
+    services.until_ended.release()
+    services.feeds.release()

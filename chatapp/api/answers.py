@@ -14,6 +14,7 @@ class Links(BaseModel):
     """Where to go on from an accepted message."""
 
     self: str = Field(description="The job.")
+    events: str = Field(description="Its events, as Server-Sent Events.")
     cancel: str = Field(description="POST here to stop it.")
     websocket: str = Field(description="Where its events are pushed: subscribe to the session there.")
 
@@ -45,7 +46,7 @@ class AcceptedView(BaseModel):
             created_at=timestamp(accepted.created_at),
             merged=accepted.merged or None,
             retry_of=_job_id(session_id, accepted.retry_of),
-            links=Links(self=path, cancel=f"{path}/cancel", websocket=websocket),
+            links=Links(self=path, events=f"{path}/events", cancel=f"{path}/cancel", websocket=websocket),
             following=following,
         )
 
@@ -75,6 +76,7 @@ class JobView(BaseModel):
     session_id: str
     flow: str
     status: StatusName
+    cancelling: bool | None = Field(None, description="True while a running job has yet to hear that it was cancelled.")
     position: int | None = Field(None, description="Open turns of the session before this one, while the job is open.")
     attempt: int
     failures: int = Field(description="Attempts that failed and were, or will be, repeated.")
@@ -100,6 +102,7 @@ class JobView(BaseModel):
             session_id=turn.session_id,
             flow=turn.flow,
             status=turn.status.value,
+            cancelling=(turn.status is Status.RUNNING and turn.cancel_requested) or None,
             position=None if turn.status.ended else session.position(turn.number),
             attempt=turn.attempt,
             failures=turn.failures,
@@ -175,6 +178,23 @@ class ConversationPage(BaseModel):
         """Show turns (newest first, as the store gives them) as messages."""
         messages = [message for turn in reversed(turns) for message in _messages(turn)]
         return cls(session_id=session_id, messages=messages, cursor=str(cursor) if cursor else None)
+
+
+class TicketView(BaseModel):
+    """A ticket: it stands for your token once."""
+
+    ticket: str = Field(description="For the query of `GET /jobs/{job_id}/events` or of the WebSocket's handshake.")
+    expires_in: int = Field(description="Seconds.")
+
+
+class NotifiedView(BaseModel):
+    """Where the notification went."""
+
+    id: str = Field(description="Of the notification; of a session's, the id of the event on the session's own log.")
+    session_id: str | None = None
+    processes: int | None = Field(
+        None, description="WebSocket processes that were told, of a user's or everybody's: 0 means that nobody can have seen it."
+    )
 
 
 class RedisHealth(BaseModel):

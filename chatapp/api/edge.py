@@ -7,14 +7,15 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, current_app, g, request
 
 from chatapp.api.context import rate_limit_headers, request_id, services
-from chatapp.api.operations import of_endpoint
-from chatapp.errors import Unauthenticated
+from chatapp.api.operations import Operation, of_endpoint
+from chatapp.errors import Forbidden, Unauthenticated
+from chatapp.model import Principal
 from config.settings import Settings
 
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/=-]+)")
 _THIS_MACHINE = re.compile(r"http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?")
 
-ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Idempotency-Key, X-Request-ID, traceparent"
+ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Idempotency-Key, Last-Event-ID, X-Request-ID, traceparent"
 EXPOSED_HEADERS = "Location, Retry-After, RateLimit, RateLimit-Policy, X-Request-ID, Idempotency-Replayed"
 PREFLIGHT_SECONDS = 600
 
@@ -41,12 +42,25 @@ def _answer_preflight() -> Response | None:
 def _authenticate() -> None:
     if request.endpoint is None or request.method == "OPTIONS":
         return  # 404 and 405 are raised after this; OPTIONS runs no view
-    if of_endpoint(current_app, request.endpoint).public:
+    described = of_endpoint(current_app, request.endpoint)
+    if described.public:
         return
+    g.principal = _caller(described)
+    if described.scope is not None and described.scope not in g.principal.scopes:
+        raise Forbidden(f"The token must carry the scope `{described.scope}`")
+
+
+def _caller(described: Operation) -> Principal:
+    """Say who is calling: by the header; without one by a ticket, where that is allowed. It is used up by that.
+
+    Raises: Unauthenticated, LiveUnavailable.
+    """
+    if described.ticket and "Authorization" not in request.headers and len(tickets := request.args.getlist("ticket")) == 1:
+        return services().tickets.redeem(tickets[0])
     given = _BEARER.fullmatch(request.headers.get("Authorization", ""))
     if given is None:
         raise Unauthenticated("Send Authorization: Bearer <token>")
-    g.principal = services().tokens.verify(given[1])
+    return services().tokens.verify(given[1])
 
 
 def _cors(settings: Settings) -> Callable[[Response], Response]:

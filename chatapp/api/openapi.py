@@ -13,10 +13,11 @@ from werkzeug.routing import Rule
 from chatapp.api.answers import AcceptedView, Problem, SessionView
 from chatapp.api.operations import Operation, of_endpoint
 from chatapp.api.problems import MEDIA_TYPE
-from chatapp.errors import ChatappError, InvalidRequest, Unauthenticated
+from chatapp.errors import ChatappError, Forbidden, InvalidRequest, Unauthenticated
 from chatapp.requests import ChatRequest, TextPart
 from config.settings import Settings
 
+TICKET = "ticket"
 _REF = "#/components/schemas/{model}"
 _VARIABLE = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 _PATTERNS = {"session_id": "^[0-9a-f]{32}$", "job_id": r"^[0-9a-f]{32}\.[1-9][0-9]{0,8}$"}
@@ -43,10 +44,13 @@ def document(app: Flask, settings: Settings) -> dict[str, Any]:
         "info": {"title": "chatapp", "version": VERSION, "description": ABOUT},
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}],
-        "tags": [{"name": name} for name in ("chat", "jobs", "sessions", "health", "pages")],
+        "tags": [{"name": name} for name in ("chat", "jobs", "events", "live", "sessions", "health", "pages")],
         "paths": paths,
         "components": {
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "ticket": {"type": "apiKey", "in": "query", "name": TICKET, "description": "Once; from `POST /ws/ticket`."},
+            },
             "schemas": _schemas([operation for _, operation in described], settings),
         },
     }
@@ -67,9 +71,18 @@ def _operation(rule: Rule, operation: Operation) -> dict[str, Any]:
     }
     if operation.body:
         described["requestBody"] = {"required": True, "content": _content(operation.body)}
-    if operation.public:
-        described["security"] = []
+    if (security := _security(operation)) is not None:
+        described["security"] = security
     return described
+
+
+def _security(operation: Operation) -> list[dict[str, list[str]]] | None:
+    """Say who may call, where that is not just anybody with a token."""
+    if operation.public:
+        return []
+    if operation.ticket:
+        return [{"bearer": []}, {"ticket": []}]
+    return [{"bearer": [operation.scope]}] if operation.scope else None
 
 
 def _parameters(rule: Rule, operation: Operation) -> Iterator[dict[str, Any]]:
@@ -78,6 +91,8 @@ def _parameters(rule: Rule, operation: Operation) -> Iterator[dict[str, Any]]:
         yield {"name": name, "in": "path", "required": True, "schema": schema}
     if operation.query:
         for name, schema in operation.query.model_json_schema()["properties"].items():
+            if name == TICKET:  # a security scheme, not a parameter
+                continue
             yield {"name": name, "in": "query", "description": schema.pop("description", ""), "schema": schema}
     for name in operation.headers:
         yield {"name": name, "in": "header", "schema": {"type": "string", "minLength": 1, "maxLength": 255}}
@@ -102,6 +117,8 @@ def _by_status(operation: Operation) -> dict[int, list[type[ChatappError]]]:
     errors = list(operation.errors)
     if not operation.public:
         errors.append(Unauthenticated)
+    if operation.scope:
+        errors.append(Forbidden)
     if operation.body or operation.query:
         errors.append(InvalidRequest)
     grouped: dict[int, list[type[ChatappError]]] = {}

@@ -17,7 +17,10 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One view. `answers` maps a status to the model of its body, or to a media type, or to None for no body."""
+    """One view. `answers` maps a status to the model of its body, or to a media type, or to None for no body.
+
+    `ticket`: a one-time ticket in the query (`POST /ws/ticket`) is as good as a token. `scope`: what the token must carry.
+    """
 
     summary: str
     answers: Mapping[int, type[BaseModel] | str | None]
@@ -26,6 +29,8 @@ class Operation:
     headers: tuple[str, ...] = ()
     errors: tuple[type[ChatappError], ...] = ()
     public: bool = False
+    ticket: bool = False
+    scope: str | None = None
 
 
 def operation(**described: Any) -> Callable[[View], View]:
