@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from chatapp.deadletters import DeadLetterQueue
     from chatapp.live.breaker import Breakers
     from chatapp.live.channel import Channel
-    from chatapp.live.feed import Feeds
+    from chatapp.live.feeds import Feeds
     from chatapp.live.pushing import Pushes
     from chatapp.live.ratelimit import RateLimiter
     from chatapp.live.session_log import SessionLog
@@ -221,11 +221,13 @@ class Services:
     @made_once
     def feeds(self) -> "Feeds":
         """The event streams of this process."""
-        from chatapp.live.feed import Feeds
+        from chatapp.live.feed import Pace, Sources
+        from chatapp.live.feeds import Feeds, Room
         from chatapp.live.replay import Replay
 
         replay = Replay(self.events, self.turns)
-        return Feeds(channel=self.channel, replay=replay, sessions=self.sessions, clock=self.clock)
+        room = Room(events=self.settings.ws_send_queue, size=self.settings.ws_send_bytes)
+        return Feeds(Sources(self.channel, replay, self.sessions, self.clock, Pace()), room)
 
     # --- the queue and the model
 

@@ -10,10 +10,10 @@ from chatapp.api.context import rate_limit_headers, request_id, services
 from chatapp.api.operations import Operation, of_endpoint
 from chatapp.errors import Forbidden, Unauthenticated
 from chatapp.model import Principal
+from chatapp.origins import may_call
 from config.settings import Settings
 
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/=-]+)")
-_THIS_MACHINE = re.compile(r"http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?")
 
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Idempotency-Key, Last-Event-ID, X-Request-ID, traceparent"
 EXPOSED_HEADERS = "Location, Retry-After, RateLimit, RateLimit-Policy, X-Request-ID, Idempotency-Replayed"
@@ -64,12 +64,10 @@ def _caller(described: Operation) -> Principal:
 
 
 def _cors(settings: Settings) -> Callable[[Response], Response]:
-    allowed, any_local_port = frozenset(settings.cors_origins), settings.env == "development" and not settings.cors_origins
-
     def add(response: Response) -> Response:
         response.vary.add("Origin")
-        origin = request.headers.get("Origin", "")
-        if origin in allowed or (any_local_port and _THIS_MACHINE.fullmatch(origin)):
+        origin = request.headers.get("Origin")
+        if origin is not None and may_call(origin, settings):
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
             if request.method == "OPTIONS":

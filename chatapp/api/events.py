@@ -13,7 +13,9 @@ from chatapp.api.operations import operation
 from chatapp.api.owned import own_turn
 from chatapp.errors import InvalidRequest, LiveUnavailable, NotFound, RateLimited, StoreUnavailable
 from chatapp.live.feed import JobFeed
+from chatapp.live.feeds import Feeds
 from chatapp.live.following import Event
+from chatapp.live.replay import Past
 from chatapp.model import EventId
 from chatapp.payloads import encode
 from chatapp.requests import EventsQuery
@@ -53,41 +55,44 @@ def follow_job(job_id: str) -> Response:
     if request.method == "HEAD":
         return Response(headers=HEADERS)
     feed = services().feeds.open(session, turn.job_id, cursor, caller=principal(), cut=_hang_up())
+    stream = Stream(feed, services().feeds, request_id())
     if feed.past.status.ended and not feed.past.events:
-        feed.close()
+        stream.close()
         return Response(status=204)
-    return Response(Stream(feed, request_id()), headers=HEADERS)
+    return Response(stream, headers=HEADERS)
 
 
 class Stream:
     """A feed as the body of an answer. The server closes it when the reader is gone."""
 
-    def __init__(self, feed: JobFeed, name: str) -> None:
+    def __init__(self, feed: JobFeed, feeds: Feeds, name: str) -> None:
         self._feed = feed
+        self._feeds = feeds
         self._name = name
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            yield self._opening()
-            for event in self._feed:
-                yield HEARTBEAT if event is None else _message(event)
+            for item in self._feed:
+                match item:
+                    case None:
+                        yield HEARTBEAT
+                    case Event():
+                        yield f"id: {item.id}\ndata: {item.text}\n\n".encode()  # JSON has no line breaks
+                    case Past():
+                        yield _opening(item)
         except Exception:  # the server would log the address, and with it the ticket
             log.exception("request %s: the stream of %s failed", self._name, self._feed.job_id)
 
     def close(self) -> None:
         """Follow no longer."""
-        self._feed.close()
-
-    def _opening(self) -> bytes:
-        """Write what a proxy waits for, the time to wait before coming back, and what the log had."""
-        first, last = RETRY_MS
-        past = self._feed.past
-        subscribed = encode({"type": "subscribed", "session_id": past.job_id.session_id, "turns": [past.shown]})
-        return f": open\nretry: {first + secrets.randbelow(last - first)}\n\ndata: {subscribed}\n\n".encode()
+        self._feeds.close(self._feed)
 
 
-def _message(event: Event) -> bytes:
-    return f"id: {event.id}\ndata: {event.text}\n\n".encode()  # JSON has no line breaks
+def _opening(past: Past) -> bytes:
+    """Write what a proxy waits for, the time to wait before coming back, and whether the cursor was honoured."""
+    first, last = RETRY_MS
+    subscribed = encode({"type": "subscribed", "session_id": past.job_id.session_id, "turns": [past.shown]})
+    return f": open\nretry: {first + secrets.randbelow(last - first)}\n\ndata: {subscribed}\n\n".encode()
 
 
 def _cursor(query: EventsQuery) -> EventId | None:
