@@ -230,10 +230,11 @@ def test_who_does_not_read_is_closed_and_delays_nobody(url, user, submit, hand):
     ):
         for client in (slow, quick):
             client.ask("subscribe", session_id=job_id.session_id)
-        thread = threading.Thread(target=worker.answer, args=(QUEUE * 2, "z" * 4_000))
-        thread.start()
-        assert len(quick.events(job_id)) == QUEUE * 2 + 2
-        thread.join()
+        worker.say("message_started", model="m")
+        for n in range(QUEUE * 2):
+            worker.say(text=f"{n}:" + "z" * 4_000)
+            assert quick.recv()["seq"] == n
+        worker.say("message_completed", text="all")
         seen = []
         try:
             while True:
