@@ -26,6 +26,7 @@ redis.call('EXPIRE', KEYS[1], ARGV[6])
 if ARGV[5] == '1' then
   redis.call('ZADD', KEYS[2], ARGV[2], ARGV[2])
   redis.call('EXPIRE', KEYS[2], 3600)
-  redis.call('SET', KEYS[3], ARGV[3], 'EX', 3600)
+  -- An empty owner marks a deleted session: a late end must not make it anybody's again.
+  if redis.call('GET', KEYS[3]) ~= '' then redis.call('SET', KEYS[3], ARGV[3], 'EX', 3600) end
 end
 return 'OK'

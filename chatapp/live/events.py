@@ -28,6 +28,9 @@ TICK_SECONDS = 0.04
 
 RUNNING_LIFE_SECONDS = 3_600
 ENDED_LIFE_SECONDS = 600
+NOBODY = ""
+"""The owner of a session that was deleted: a late end that is published all the same does not make it anybody's again (append.lua)."""
+
 AWAY_SECONDS = 0.25
 """Pause between tries while Redis is away."""
 
@@ -350,7 +353,8 @@ class EventLog:
         try:
             turns = cast("list[str]", self._redis.zrange(turns_key(session_id), 0, -1))
             logs = [key_of(JobId(session_id, turn)) for turn in (OWN_LOG, *map(int, turns))]
-            self._redis.delete(*logs, turns_key(session_id), owner_key(session_id), context_key(session_id))
+            self._redis.delete(*logs, turns_key(session_id), context_key(session_id))
+            self._redis.set(owner_key(session_id), NOBODY, ex=RUNNING_LIFE_SECONDS)
         except RedisError as error:
             log.warning("what Redis keeps of %s is left to lapse: %s", session_id, error)
 

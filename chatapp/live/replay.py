@@ -123,12 +123,14 @@ class Replay:
             if owner != user_id or numbers != [*range(first, first + len(numbers))] or not 0 < len(numbers) <= MAX_TURNS:
                 return None
             wanted = [(n, cursors.get(n)) for n in numbers]
-            logs = self._log.read_many(session_id, [(n, just_before(c) if c else None) for n, c in wanted])
+            texts = self._log.read_many(session_id, [(n, just_before(c) if c else None) for n, c in wanted])
+            logs = [_decoded(log) for log in texts]
         except RedisError as error:
             raise LiveUnavailable("the events cannot be read now", retry_after=1) from error
+        except ValueError:  # what is there is none of ours
+            return None
         pasts: list[Past] = []
-        for (number, cursor), texts in zip(wanted, logs, strict=True):
-            events = _decoded(texts)
+        for (number, cursor), events in zip(wanted, logs, strict=True):
             if not events or (cursor is not None and events[0].id != cursor):
                 return None
             waiting = sum(not past.status.ended for past in pasts)

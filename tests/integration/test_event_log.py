@@ -177,3 +177,16 @@ def test_a_later_attempt_that_was_not_heard_from_its_beginning_begins_anew(event
     second.settle()
     with pytest.raises(LogLost):
         second.check()
+
+
+def test_a_deleted_session_stays_nobodys_when_a_late_end_is_published(events, redis):
+    """Its message was still on the way: whoever receives it publishes the end once more."""
+    turn = claimed()
+    log = events.open(turn)
+    log.emit("message_started")
+    log.settle()
+    assert events.known(turn.session_id, 1) == (turn.user_id, [1])
+    events.forget(turn.session_id)
+    ended = replace(turn, status=Status.COMPLETED, end_id=EventId(1, 1), ended_at=1, answer="x")
+    assert events.publish_end(ended)
+    assert events.known(turn.session_id, 1)[0] == ""

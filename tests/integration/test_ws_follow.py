@@ -231,9 +231,10 @@ def test_who_does_not_read_is_closed_and_delays_nobody(url, user, submit, hand):
         for client in (slow, quick):
             client.ask("subscribe", session_id=job_id.session_id)
         worker.say("message_started", model="m")
-        for n in range(QUEUE * 2):
-            worker.say(text=f"{n}:" + "z" * 4_000)
-            assert quick.recv()["seq"] == n
+        quick.recv()
+        for _ in range(QUEUE * 2 // 50):  # not faster than the quick one reads, however busy the machine is
+            said = [worker.say(text="z" * 4_000) for _ in range(50)]
+            assert ids([quick.recv() for _ in said]) == said
         worker.say("message_completed", text="all")
         seen = []
         try:
