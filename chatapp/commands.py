@@ -22,8 +22,9 @@ from config.settings import Settings
 Allow = Callable[[], None]
 """Counts the request against what its user may send. Raises: RateLimited."""
 
-NOT_PAYLOAD = frozenset({"connection_id"})
-"""A client whose socket reconnected sends the same message with another connection id: still the same message."""
+NOT_PAYLOAD = frozenset({"connection_id", "type", "id", "idempotency_key"})
+"""A client whose socket reconnected sends the same message with another connection id, over HTTP or in another frame: still the
+same message."""
 
 
 class Commands:

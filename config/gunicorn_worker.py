@@ -9,17 +9,43 @@ import socket
 import time
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import gevent
 from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
+from gunicorn import util
+from gunicorn.http.errors import (
+    ExpectationFailed,
+    ForbiddenProxyRequest,
+    InvalidResponseHeader,
+    InvalidResponseHeaderName,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    ParseException,
+    UnsupportedTransferCoding,
+)
 from gunicorn.workers.ggevent import GeventWorker
 
 LAST_REQUEST_SECONDS = 1.0
 """How long a connection without a request is kept after SIGTERM. Who sends one at that moment, not knowing, is still answered;
 that answer says `Connection: close`."""
+
+FIRST_REQUEST_SECONDS = 5.0
+"""How long a new connection has to send the head of its first request, unless the app says otherwise
+(`app.extensions["first_request_seconds"]`): thousands that say nothing, or say it a letter at a time, must not hold the places
+of those who do. Between two requests of a connection `keepalive` counts."""
+
+UNREADABLE = {
+    ForbiddenProxyRequest: 403,
+    LimitRequestLine: 414,
+    ExpectationFailed: 417,
+    LimitRequestHeaders: 431,
+    UnsupportedTransferCoding: 501,
+}
+"""Statuses of requests that gunicorn cannot read; 400 for all others."""
 
 
 class Listener(StreamServer):  # type: ignore[misc]
@@ -50,6 +76,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._idle: set[socket.socket] = set()
+        self._fresh: set[gevent.Greenlet] = set()
         self._told = Event()
 
     def handle_exit(self, sig: int, frame: object) -> None:
@@ -97,19 +124,36 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]
 
     def timeout_ctx(self) -> Any:
         """Bound the wait for the next request of a connection."""
-        return gevent.Timeout(self.cfg.keepalive if self.alive else LAST_REQUEST_SECONDS, False)
+        first = self.wsgi.extensions.get("first_request_seconds", FIRST_REQUEST_SECONDS)
+        usual = first if gevent.getcurrent() in self._fresh else self.cfg.keepalive
+        return gevent.Timeout(usual if self.alive else LAST_REQUEST_SECONDS, False)
 
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
         """Serve a connection until it ends."""
         self._idle.add(client)
+        self._fresh.add(gevent.getcurrent())
         try:
             super().handle(listener, client, addr)
         finally:
             self._idle.discard(client)
+            self._fresh.discard(gevent.getcurrent())
 
     def handle_request(self, listener_name: Any, req: Any, sock: socket.socket, addr: Any) -> None:
         """Serve one request of a connection."""
         self._idle.discard(sock)
+        self._fresh.discard(gevent.getcurrent())
         req.uri = req.path  # for gunicorn's own log lines: the query may hold a ticket, which opens a door
         super().handle_request(listener_name, req, sock, addr)
         self._idle.add(sock)  # not when it raised: the connection ends then
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
+        """Answer a request that failed. gunicorn's own logs what it could not read, and sends it back: a token, say."""
+        if not isinstance(exc, ParseException) or isinstance(exc, InvalidResponseHeader | InvalidResponseHeaderName):
+            super().handle_error(req, client, addr, exc)
+            return
+        status = HTTPStatus(UNREADABLE.get(type(exc), 400))
+        self.log.warning("A request from %s cannot be read: %s", addr[0] if addr else "a local socket", type(exc).__name__)
+        try:
+            util.write_error(client, status, status.phrase, "")
+        except OSError as error:
+            self.log.debug("Nobody waits for the answer: %s", error)

@@ -1,15 +1,24 @@
 """The frames of the socket: what a client says becomes a model (chatapp/frames.py), what the server answers becomes text."""
 
 import json
+import math
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from chatapp.errors import ChatappError
 from chatapp.frames import Frame, FrameId
 from config.settings import Settings
 
 _FRAME: TypeAdapter[Frame] = TypeAdapter(Annotated[Frame, Field(discriminator="type")])
+
+
+MAX_ERRORS = 20
+"""Wrong fields that are named at most."""
+
+MAX_POINTER_CHARS = 200
 
 
 class _Head(BaseModel):
@@ -29,6 +38,12 @@ class BadFrame(ChatappError):
         self.frame_id = frame_id
 
 
+class BadFields(BadFrame):
+    """A frame whose type is known and whose fields are wrong: `errors` names them, as the HTTP API does."""
+
+    code, http_status, title = "invalid_request", 422, "The frame is not valid"
+
+
 def read(data: str | bytes, settings: Settings) -> Frame:
     """Read a client's frame. The limits of a message are settings. Raises: BadFrame, whatever is wrong with it."""
     if isinstance(data, bytes):
@@ -44,12 +59,23 @@ def _explain(data: str, error: ValidationError) -> BadFrame:
         head = _Head.model_validate_json(data)
     except ValidationError:
         return BadFrame("not a JSON object with a `type`")
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    if first["type"].startswith("union_tag"):
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    if found[0]["type"].startswith("union_tag"):
         return BadFrame("`type` is missing or unknown", frame_id=head.id)
-    where = ".".join(str(step) for step in first["loc"][1:])
-    what = first["msg"].removeprefix("Value error, ")
-    return BadFrame(f"{where}: {what}" if where else what, frame_id=head.id)
+    wrong = BadFields(_said(found[0]), frame_id=head.id)
+    wrong.errors = [{"pointer": _pointer(e["loc"]), "detail": e["msg"].removeprefix("Value error, ")} for e in found[:MAX_ERRORS]]
+    return wrong
+
+
+def _said(error: ErrorDetails) -> str:
+    where = ".".join(map(str, error["loc"][1:]))[:MAX_POINTER_CHARS]
+    what = error["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
+
+
+def _pointer(loc: Sequence[int | str]) -> str:
+    """Write a place in the frame as a JSON pointer (RFC 6901). The first step is the frame's type, which is none of it."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in loc[1:])[:MAX_POINTER_CHARS]
 
 
 def write(kind: str, frame_id: FrameId | None = None, /, **fields: object) -> str:
@@ -58,8 +84,29 @@ def write(kind: str, frame_id: FrameId | None = None, /, **fields: object) -> st
     return json.dumps({**head, **fields}, separators=(",", ":"))
 
 
-def refused(frame_id: FrameId | None, code: str, message: str, *, retryable: bool = False) -> str:
-    """Write a refusal. Its `id` is always there, null when the frame had none or could not be read."""
-    return json.dumps(
-        {"type": "refused", "id": frame_id, "code": code, "message": message, "retryable": retryable}, separators=(",", ":")
+def refused(
+    frame_id: FrameId | None,
+    code: str,
+    message: str,
+    *,
+    retryable: bool = False,
+    retry_after: float | None = None,
+    errors: Sequence[dict[str, object]] = (),
+) -> str:
+    """Write a refusal. Its `id` is always there, null when the frame had none or could not be read.
+
+    `retry_after` (seconds) and `errors` (the fields that are wrong) are there when they are known.
+    """
+    told: dict[str, object] = {"type": "refused", "id": frame_id, "code": code, "message": message, "retryable": retryable}
+    if retry_after is not None:
+        told["retry_after"] = math.ceil(retry_after * 1000) / 1000
+    if errors:
+        told["errors"] = errors
+    return json.dumps(told, separators=(",", ":"))
+
+
+def refusal(frame_id: FrameId | None, error: ChatappError) -> str:
+    """Write the refusal that an error is, with the HTTP API's code."""
+    return refused(
+        frame_id, error.code, error.detail, retryable=error.retryable, retry_after=error.retry_after, errors=error.errors
     )

@@ -18,7 +18,7 @@ from chatapp.live.events import channel_of
 from chatapp.live.following import Event
 from chatapp.live.sockets import control_channel
 from chatapp.model import JobId
-from ws.notices import Follow, Gap, Live, Notice, Register
+from ws.notices import Follow, Gap, Live, Notice
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,10 @@ class _Order(BaseModel):
 class Hub:
     """Which sockets of this process follow which sessions."""
 
-    def __init__(self, channel: Channel, process: str) -> None:
+    def __init__(self, channel: Channel, process: str, forgotten: Callable[[], None] = lambda: None) -> None:
+        """`forgotten` is called when Redis was away: it may not know our sockets any more."""
         self.process = process
+        self._forgotten = forgotten
         self._channel = channel
         self._lock = threading.Lock()
         self._sockets: dict[str, Recipient] = {}
@@ -121,8 +123,7 @@ class Hub:
 
     def _order(self, text: str | None) -> None:
         if text is None:
-            for socket in tuple(self._sockets.values()):
-                socket.offer(Register())
+            self._forgotten()
             return
         try:
             order = _Order.model_validate_json(text)

@@ -28,15 +28,10 @@ class Follow:
 
 
 @dataclass(frozen=True, slots=True)
-class Register:
-    """Redis was away, and may have forgotten this socket's entry."""
-
-
-@dataclass(frozen=True, slots=True)
 class Push:
     """A frame for the user, whatever the socket follows. One object for all the sockets that get it."""
 
     text: str
 
 
-Notice = Live | Gap | Follow | Register | Push
+Notice = Live | Gap | Follow | Push

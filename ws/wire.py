@@ -5,11 +5,13 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from simple_websocket import ConnectionClosed
 from wsproto.utilities import LocalProtocolError
+
+from ws.metering import Meter
+from ws.protocol import Close
 
 log = logging.getLogger(__name__)
 
@@ -19,22 +21,41 @@ SEND_SECONDS = 10.0
 DRAIN_SECONDS = 1.0
 """How long a peer may go on sending after the close."""
 
+DISCARD_BYTES = 65_536
+DISCARD_SECONDS = 0.01
+"""Pause after so much was taken from a client that is being closed for sending too much: a flood costs next to nothing."""
 
 MAX_REASON_CHARS = 120
 LINGER_SECONDS = 2.0
 """Time that a client has to answer a close before the connection is cut."""
 
 
-class Bell(threading.Event):
-    """simple-websocket's event (its `event_class`), which also calls `on_set`, so that no thread has to wait for it."""
+class Owner(Protocol):
+    """Who is told what happens on a socket. Called by simple-websocket's thread; none of it may wait."""
 
-    on_set: Callable[[], None] | None = None
+    def heard(self) -> None:
+        """A frame has arrived, or the socket is closed."""
+        ...
+
+    def lost(self) -> None:
+        """The client has closed or is gone, and has been answered."""
+        ...
+
+    def exceeded(self, code: Close) -> None:
+        """The client sent more than it may."""
+        ...
+
+
+class Bell(threading.Event):
+    """simple-websocket's event (its `event_class`), which also tells the owner, so that no thread has to wait for it."""
+
+    owner: Owner | None = None
 
     def set(self) -> None:
         """Say that a frame has arrived, or that the socket is closed."""
         super().set()
-        if self.on_set is not None:
-            self.on_set()
+        if self.owner is not None:
+            self.owner.heard()
 
 
 class WholeFrames:
@@ -45,11 +66,14 @@ class WholeFrames:
     us either. TLS ends before this process.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    __slots__ = ("_broken", "_lock", "_meter", "_sock", "owner")
+
+    def __init__(self, sock: socket.socket, meter: Meter | None = None) -> None:
         self._sock = sock
+        self._meter = meter
         self._lock = threading.Lock()
         self._broken = False
-        self.on_close: Callable[[], None] | None = None
+        self.owner: Owner | None = None
 
     def send(self, data: bytes) -> int:
         """Write all of `data`.
@@ -79,8 +103,20 @@ class WholeFrames:
             raise TimeoutError("the peer does not read")
 
     def recv(self, size: int) -> bytes:
-        """Read what is there."""
-        return self._sock.recv(size)
+        """Read what is there. From a client that sends more than it may nothing is read any more: this waits for the end then."""
+        data = self._sock.recv(size)
+        excess = self._meter.feed(data, time.monotonic()) if self._meter else None
+        if excess is None:
+            return data
+        if self.owner is not None:
+            self.owner.exceeded(excess)
+        self._discard()
+        return b""
+
+    def _discard(self) -> None:
+        """Take what still comes, slowly, so that the close frame is not lost behind a reset, until the connection is cut."""
+        while self._sock.recv(DISCARD_BYTES):
+            time.sleep(DISCARD_SECONDS)
 
     def fileno(self) -> int:
         """Give the descriptor; -1 once closed."""
@@ -103,8 +139,8 @@ class WholeFrames:
         yet read it: it would never learn the code.
         """
         self.finish()
-        if self.on_close is not None:
-            self.on_close()
+        if self.owner is not None:
+            self.owner.lost()
         try:
             self._drain(time.monotonic() + DRAIN_SECONDS)
         except OSError:

@@ -1,24 +1,36 @@
 """The registry of sockets: who is at the other end of which one, and which WebSocket process holds it.
 
-`socket_auth:<socket_id>` is a hash, `user_sockets:<user>` a sorted set of a user's socket ids by the time they lapse. Both
-live an hour and are written again while the socket lives, so what a killed process left behind goes away by itself.
+    socket_auth:<socket_id>   a hash: userId, process, connectedAt, lastActivity, sessionId
+    user_sockets:<user>       a sorted set of `<socket_id>@<process>` by the time they lapse
+    ws_sockets:<process>      a hash: the process's socket ids, each with its user
+    ws_processes              a sorted set of the WebSocket processes by the time until which they have shown that they live
+
+The first three live an hour and are written again meanwhile. A process shows every few seconds that it lives; what one that was
+killed left behind counts no more as soon as it has not, and the others clear it away.
 """
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, ParamSpec, TypeVar, cast
 
 from redis import Redis, RedisError
+from redis.client import Pipeline
+from redis.exceptions import NoScriptError
 
 from chatapp.errors import LiveUnavailable
 from chatapp.model import JobId
 from chatapp.ports import Clock
 
 TTL_SECONDS = 3_600
-_FOLLOW = files("chatapp.live").joinpath("sockets.lua").read_text()
+PROCESS_SECONDS = 30
+"""How long a process counts as alive after it has last shown that it is."""
+
+PROCESSES = "ws_processes"
+_ADMIT = files("chatapp.live").joinpath("sockets_admit.lua").read_text()
+_FOLLOW = files("chatapp.live").joinpath("sockets_follow.lua").read_text()
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,6 +73,7 @@ class SocketRegistry:
         self._redis = redis
         self._clock = clock
         self._ttl = ttl
+        self._admit = redis.register_script(_ADMIT)
         self._follow = redis.register_script(_FOLLOW)
 
     @property
@@ -68,30 +81,17 @@ class SocketRegistry:
         """Seconds that an entry lives without being written again."""
         return self._ttl
 
-    @fails_closed
+    # --- one socket
+
     def set(self, entry: SocketAuth) -> None:
         """Write an entry; also to keep it alive."""
-        fields: dict[Any, Any] = {
-            "userId": entry.user_id,
-            "process": entry.process,
-            "connectedAt": entry.connected_at,
-            "lastActivity": entry.last_activity,
-            "sessionId": entry.session_id or "",
-        }
-        now = self._clock.now()
-        pipeline = self._redis.pipeline(transaction=False)  # two slots in a cluster; each key stands for itself
-        pipeline.hset(_socket(entry.socket_id), mapping=fields)
-        pipeline.expire(_socket(entry.socket_id), self._ttl)
-        pipeline.zadd(_user(entry.user_id), {entry.socket_id: now + self._ttl * 1000})
-        pipeline.zremrangebyscore(_user(entry.user_id), "-inf", now)
-        pipeline.expire(_user(entry.user_id), self._ttl)
-        pipeline.execute()
+        self.write([entry])
 
     @fails_closed
     def get(self, socket_id: str) -> SocketAuth | None:
-        """Read an entry."""
+        """Read an entry; None when its process is gone, too."""
         fields = cast("dict[str, str]", self._redis.hgetall(_socket(socket_id)))
-        if "userId" not in fields:
+        if "userId" not in fields or fields["process"] not in self._living():
             return None
         return SocketAuth(
             socket_id=socket_id,
@@ -102,40 +102,17 @@ class SocketRegistry:
             session_id=fields.get("sessionId") or None,
         )
 
-    @fails_closed
-    def remove(self, socket_id: str, user_id: str) -> None:
+    def remove(self, entry: SocketAuth) -> None:
         """Forget a socket."""
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.delete(_socket(socket_id))
-        pipeline.zrem(_user(user_id), socket_id)
-        pipeline.execute()
+        self.erase([entry])
 
-    @fails_closed
     def set_session(self, socket_id: str, session_id: str) -> None:
         """Note the session that a socket followed last."""
-        self._note(socket_id, session_id)
+        self.note_sessions({socket_id: session_id})
 
-    @fails_closed
     def remove_session(self, socket_id: str) -> None:
         """Note that a socket follows no session."""
-        self._note(socket_id, "")
-
-    def _note(self, socket_id: str, session_id: str) -> None:
-        # If the entry has just lapsed this leaves one without a user, which nobody takes for an entry, and which lapses too.
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.hset(_socket(socket_id), mapping={"sessionId": session_id, "lastActivity": self._clock.now()})
-        pipeline.expire(_socket(socket_id), self._ttl)
-        pipeline.execute()
-
-    @fails_closed
-    def sockets_of(self, user_id: str) -> list[str]:
-        """List the ids of a user's sockets, all processes together."""
-        return cast("list[str]", self._redis.zrangebyscore(_user(user_id), f"({self._clock.now()}", "+inf"))
-
-    @fails_closed
-    def count(self) -> int:
-        """Count all sockets. Walks the key space: for operators, not for requests."""
-        return sum(1 for _ in self._redis.scan_iter(match=_socket("*"), count=1_000))
+        self.note_sessions({socket_id: None})
 
     @fails_closed
     def follow(self, socket_id: str, user_id: str, session_id: str, job_id: JobId) -> bool:
@@ -146,12 +123,126 @@ class SocketRegistry:
         order = json.dumps({"socket_id": socket_id, "session_id": session_id, "job_id": str(job_id)})
         return cast("int", self._follow(keys=[_socket(socket_id)], args=[user_id, order])) > 0
 
+    # --- many sockets in one round trip
+
+    @fails_closed
+    def write(self, entries: Sequence[SocketAuth], limit: int = 0) -> list[SocketAuth]:
+        """Write entries: one round trip, as long as nobody has `limit` sockets (0: no limit) over all processes.
+
+        Returns: those that were refused for the limit, of which nothing is left.
+        """
+        blocked = self._write(entries, limit, {})
+        if not blocked:
+            return []
+        # Members of processes that are gone do not count: once more without them.
+        living = self._living()
+        dead = {user: [m for m in members if _process(m) not in living] for user, members in _by_user(blocked).items()}
+        refused = [entry for entry, _ in self._write([entry for entry, _ in blocked], limit, dead)]
+        if refused:
+            self.erase(refused)
+        return refused
+
+    @fails_closed
+    def erase(self, entries: Sequence[SocketAuth]) -> None:
+        """Forget sockets."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for entry in entries:
+            pipeline.delete(_socket(entry.socket_id))
+            pipeline.zrem(_user(entry.user_id), _member(entry))
+            pipeline.hdel(_held(entry.process), entry.socket_id)
+        pipeline.execute()
+
+    @fails_closed
+    def note_sessions(self, sessions: dict[str, str | None]) -> None:
+        """Note which session each of these sockets followed last; None for none."""
+        # If an entry has just lapsed this leaves one without a user, which nobody takes for an entry, and which lapses too.
+        pipeline = self._redis.pipeline(transaction=False)
+        for socket_id, session_id in sessions.items():
+            pipeline.hset(_socket(socket_id), mapping={"sessionId": session_id or "", "lastActivity": self._clock.now()})
+            pipeline.expire(_socket(socket_id), self._ttl)
+        pipeline.execute()
+
+    # --- processes, and what they hold
+
+    @fails_closed
+    def beat(self, process: str) -> bool:
+        """Show that a process lives. Returns: whether it was known to; if not, its entries may have been cleared away."""
+        now = self._clock.now()
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.zscore(PROCESSES, process)
+        pipeline.zadd(PROCESSES, {process: now + PROCESS_SECONDS * 1000})
+        lapses, _ = pipeline.execute()
+        return lapses is not None and lapses > now
+
+    @fails_closed
+    def sockets_of(self, user_id: str) -> list[str]:
+        """List the ids of a user's sockets, all living processes together."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.zrangebyscore(_user(user_id), f"({self._clock.now()}", "+inf")
+        self._ask_living(pipeline)
+        members, living = pipeline.execute()
+        return [member.partition("@")[0] for member in members if _process(member) in living]
+
+    @fails_closed
+    def count(self) -> int:
+        """Count all sockets of all living processes."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for process in self._living():
+            pipeline.hlen(_held(process))
+        return sum(pipeline.execute())
+
+    @fails_closed
+    def clean_up(self) -> int:
+        """Clear away what processes left behind that are gone. Returns: how many entries."""
+        gone = cast("list[str]", self._redis.zrangebyscore(PROCESSES, "-inf", self._clock.now()))
+        return sum(map(self._bury, gone))
+
     def healthy(self) -> bool:
         """Say whether Redis answers."""
         try:
             return bool(self._redis.ping())
         except RedisError:
             return False
+
+    # --- within
+
+    def _write(self, entries: Sequence[SocketAuth], limit: int, drop: dict[str, list[str]]) -> list[tuple[SocketAuth, list[str]]]:
+        """Write entries. Returns: those that were not let in, with the members in their way."""
+        try:
+            answers = self._execute(entries, limit, drop)
+        except NoScriptError:
+            self._redis.script_load(_ADMIT)
+            answers = self._execute(entries, limit, drop)
+        return [(entry, answer) for entry, answer in zip(entries, answers, strict=True) if answer]
+
+    def _execute(self, entries: Sequence[SocketAuth], limit: int, drop: dict[str, list[str]]) -> list[list[str]]:
+        now = self._clock.now()
+        pipeline = self._redis.pipeline(transaction=False)  # several slots in a cluster; each key stands for itself
+        for entry in entries:
+            arguments = (_member(entry), now, now + self._ttl * 1000, self._ttl, limit, *drop.get(entry.user_id, ()))
+            pipeline.evalsha(self._admit.sha, 1, _user(entry.user_id), *map(str, arguments))
+            pipeline.hset(_socket(entry.socket_id), mapping=_fields(entry))
+            pipeline.expire(_socket(entry.socket_id), self._ttl)
+            pipeline.hset(_held(entry.process), entry.socket_id, entry.user_id)
+            pipeline.expire(_held(entry.process), self._ttl)
+        return pipeline.execute()[::5]
+
+    def _living(self) -> list[str]:
+        pipeline = self._redis.pipeline(transaction=False)
+        self._ask_living(pipeline)
+        return cast("list[str]", pipeline.execute()[0])
+
+    def _ask_living(self, pipeline: Pipeline) -> None:
+        pipeline.zrangebyscore(PROCESSES, f"({self._clock.now()}", "+inf")
+
+    def _bury(self, process: str) -> int:
+        held = cast("dict[str, str]", self._redis.hgetall(_held(process)))
+        self.erase([SocketAuth(socket_id, user, process, 0, 0) for socket_id, user in held.items()])
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.delete(_held(process))
+        pipeline.zrem(PROCESSES, process)
+        pipeline.execute()
+        return len(held)
 
 
 def _socket(socket_id: str) -> str:
@@ -160,3 +251,29 @@ def _socket(socket_id: str) -> str:
 
 def _user(user_id: str) -> str:
     return f"user_sockets:{user_id}"
+
+
+def _held(process: str) -> str:
+    return f"ws_sockets:{process}"
+
+
+def _member(entry: SocketAuth) -> str:
+    return f"{entry.socket_id}@{entry.process}"
+
+
+def _process(member: str) -> str:
+    return member.partition("@")[2]
+
+
+def _fields(entry: SocketAuth) -> dict[Any, Any]:
+    return {
+        "userId": entry.user_id,
+        "process": entry.process,
+        "connectedAt": entry.connected_at,
+        "lastActivity": entry.last_activity,
+        "sessionId": entry.session_id or "",
+    }
+
+
+def _by_user(blocked: Sequence[tuple[SocketAuth, list[str]]]) -> dict[str, list[str]]:
+    return {entry.user_id: members for entry, members in blocked}

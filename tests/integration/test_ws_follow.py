@@ -28,7 +28,8 @@ SMALL_BUFFER = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)]
 @pytest.fixture(scope="module")
 def url(settings, tmp_path_factory):
     """A server."""
-    with ws_server(settings, tmp_path_factory.mktemp("ws"), WS_SEND_QUEUE=str(QUEUE)) as address:
+    env = {"WS_SEND_QUEUE": str(QUEUE), "WS_SEND_BYTES": "16777216"}
+    with ws_server(settings, tmp_path_factory.mktemp("ws"), **env) as address:
         yield address
 
 

@@ -3,7 +3,8 @@
 import json
 import struct
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -148,6 +149,14 @@ class Hand:
         for n in range(count):
             self.say(text=f"{n}:{text}", part=0, kind="text")
         self.say("message_completed", text="all")
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait until a condition holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it does not come to hold"
+        time.sleep(0.01)
 
 
 def ids(events: list[dict[str, Any]]) -> list[str]:
