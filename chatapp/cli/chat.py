@@ -4,21 +4,13 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import closing
-from time import monotonic, sleep
-from typing import Any
 
 import click
 import httpx2
-from websocket import WebSocketConnectionClosedException, WebSocketException, create_connection
 
+from chatapp.client import Answer, Client, ClientError, Disconnected, Event, Refused
 from chatapp.dev import join
-from chatapp.payloads import CANCELLED, COMPLETED, DELTA, ERROR, RESET, SNAPSHOT, TERMINAL
-
-AWAY_SECONDS = 60.0
-"""How long a broken connection is tried again before the command gives up. The answer is made all the same."""
-PAUSE_SECONDS = 1.0
+from chatapp.payloads import CANCELLED, COMPLETED, ERROR, RETRYING
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -32,87 +24,87 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 )
 @click.option("--events", is_flag=True, help="Print the events as they are, a JSON line each.")
 def chat(text: str, session: str | None, url: str | None, token: str | None, *, events: bool) -> None:
-    """Post TEXT and print the answer as it streams in."""
+    """Post TEXT and print the answer: as it streams in on a terminal, and as a whole where it is piped on."""
     url = url or f"http://{join.settings().api_bind}"
+    bearer = token or os.environ.get("CHAT_TOKEN") or _demo_token(url)
     try:
-        with httpx2.Client(base_url=url, timeout=10) as http:
-            bearer = token or os.environ.get("CHAT_TOKEN") or _demo_token(http)
-            job = _post(http, bearer, text, session)
+        with Client(url, bearer, on_break=_tell_break) as client, client.chat(text, session) as answer:
+            show = _events if events else _streaming if sys.stdout.isatty() else _whole
+            show(answer)
+    except ClientError as error:
+        raise click.ClickException(_explained(error)) from error
+    if answer.end is None or answer.end.type != COMPLETED:
+        sys.exit(1)
+
+
+def _demo_token(url: str) -> str:
+    try:
+        token = httpx2.get(f"{url}/app-config", timeout=10).raise_for_status().json()["dev_token"]
     except httpx2.TransportError as error:
         raise click.ClickException(f"{url} does not answer ({error}). Is `make run` running?") from error
-    last: dict[str, Any] = {}
-    for last in _follow(job, bearer):
-        click.echo(json.dumps(last)) if events else _show(last)
-    if not events:
-        click.echo(f"\n\n[{job['job_id']} {last['type']}]  go on with: --session {job['session_id']}", err=True)
-    sys.exit(last["type"] != COMPLETED)
-
-
-def _demo_token(http: httpx2.Client) -> str:
-    token = http.get("/app-config").raise_for_status().json()["dev_token"]
+    except (httpx2.HTTPStatusError, ValueError, KeyError) as error:
+        raise click.ClickException(f"{url} is no chatapp API") from error
     if not token:
         raise click.ClickException("This is no development stack: give a token with --token")
     return str(token)
 
 
-def _post(http: httpx2.Client, token: str, text: str, session: str | None) -> dict[str, Any]:
-    body = {"message": text} | ({"session_id": session} if session else {})
-    answer = http.post("/chat", json=body, headers={"Authorization": f"Bearer {token}"})
-    if not answer.headers.get("Content-Type", "").startswith("application/"):
-        raise click.ClickException(f"{http.base_url} is no chatapp API: it answers HTTP {answer.status_code}")
-    told: dict[str, Any] = answer.json()
-    if answer.status_code != 202:
-        wrong = "".join(f"\n  {e.get('pointer', e.get('parameter', ''))}: {e.get('detail', '')}" for e in told.get("errors", ()))
-        raise click.ClickException(told["detail"] + wrong)
-    return told
+def _explained(error: ClientError) -> str:
+    match error:
+        case Refused():
+            return error.detail + "".join(
+                f"\n  {wrong.get('pointer', wrong.get('parameter', ''))}: {wrong.get('detail', '')}" for wrong in error.errors
+            )
+        case Disconnected(job_id=str()):
+            return f"{error.detail}. The message is kept: read /jobs/{error.job_id} later"
+    return f"{error.detail}. Is `make run` running?"
 
 
-def _follow(job: dict[str, Any], token: str) -> Iterator[dict[str, Any]]:
-    """Yield the events of the job, up to its end; a connection that breaks is made again, from behind the last event."""
-    after, give_up = None, monotonic() + AWAY_SECONDS
-    while True:
-        try:
-            for event in _connected(job, token, after):
-                after, give_up = event["id"], monotonic() + AWAY_SECONDS
-                yield event
-                if event["type"] in TERMINAL:
-                    return
-        except (WebSocketException, OSError) as error:
-            if monotonic() > give_up:
-                raise click.ClickException(
-                    f"the connection is lost ({error}). The message is kept: read {job['links']['self']} later"
-                ) from error
-            click.echo("\n[the connection is lost, trying again]", err=True)
-            sleep(PAUSE_SECONDS)
+def _tell_break(_why: str) -> None:
+    click.echo("\n[the connection is lost, trying again]", err=True)
 
 
-def _connected(job: dict[str, Any], token: str, after: str | None) -> Iterator[dict[str, Any]]:
-    """Yield the events of the job behind `after`, for as long as one connection lasts."""
-    with closing(create_connection(job["links"]["websocket"], header=[f"Authorization: Bearer {token}"], timeout=60)) as socket:
-        resume = {"job_id": job["job_id"], "after": after}
-        socket.send(json.dumps({"type": "subscribe", "session_id": job["session_id"], "resume": resume}))
-        while True:
-            event = json.loads(socket.recv() or "{}")
-            if not event:
-                raise WebSocketConnectionClosedException("closed by the server")
-            if event["type"] == "refused":
-                raise click.ClickException(event["message"])
-            if event.get("job_id") == job["job_id"]:
-                yield event
+def _events(answer: Answer) -> None:
+    for event in answer:
+        click.echo(json.dumps(event.as_dict()))
 
 
-def _show(event: dict[str, Any]) -> None:
-    match event["type"]:
-        case kind if kind == DELTA and event["kind"] == "text":
-            click.echo(_inert(event["text"]), nl=False)
-        case kind if kind == RESET:
-            click.echo("\n[a new attempt begins]", err=True)
-        case kind if kind == SNAPSHOT:
-            click.echo("\n[from the beginning]\n" + _inert(event["text"]), nl=False)
+def _whole(answer: Answer) -> None:
+    """Print the answer once it has ended: what an attempt said that was given up is no part of it."""
+    for event in answer:
+        _tell(event)
+    if answer.end is not None and answer.end.type != ERROR:
+        click.echo(_inert(answer.text), nl=False)
+    _tell_end(answer)
+
+
+def _streaming(answer: Answer) -> None:
+    """Print each piece as it comes. What was printed cannot be taken back, so it is said when the text begins anew."""
+    shown = ""
+    for event in answer:
+        _tell(event)
+        text = answer.text if event.terminal and event.type != ERROR else answer.text_so_far
+        if not text.startswith(shown):
+            click.echo("\n[from the beginning]", err=True)
+            shown = ""
+        click.echo(_inert(text[len(shown) :]), nl=False)
+        shown = text
+    _tell_end(answer)
+
+
+def _tell(event: Event) -> None:
+    match event.type:
+        case kind if kind == RETRYING:
+            click.echo(f"\n[{event.data['reason']}: tried again in {event.data['retry_in']:g} s]", err=True)
         case kind if kind == ERROR:
-            click.echo(f"\n[failed: {event['message']}]", err=True)
+            click.echo(f"\n[failed: {event.data['message']}]", err=True)
         case kind if kind == CANCELLED:
             click.echo("\n[cancelled]", err=True)
+
+
+def _tell_end(answer: Answer) -> None:
+    ended = answer.end.type if answer.end else "open"
+    click.echo(f"\n\n[{answer.job_id} {ended}]  go on with: --session {answer.session_id}", err=True)
 
 
 def _inert(text: str) -> str:

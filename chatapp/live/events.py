@@ -29,7 +29,7 @@ TICK_SECONDS = 0.04
 RUNNING_LIFE_SECONDS = 3_600
 ENDED_LIFE_SECONDS = 600
 NOBODY = ""
-"""The owner of a session that was deleted: a late end that is published all the same does not make it anybody's again (append.lua)."""
+"""The owner of a deleted session: a late end that is published all the same does not make it anybody's again (append.lua)."""
 
 AWAY_SECONDS = 0.25
 """Pause between tries while Redis is away."""
