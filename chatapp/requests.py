@@ -212,7 +212,7 @@ class Notification(Strict):
         None, description="All sockets of this user. Nothing is kept: who is not connected misses it."
     )
     session_id: SessionId | None = Field(None, description="This session's own log: an event `notice`, kept for a day.")
-    all: Literal[True] | None = Field(None, description="All sockets that are authenticated.")
+    all: bool = Field(False, description="All sockets that are authenticated.")
     text: Annotated[str, Field(min_length=1, max_length=MAX_NOTICE_CHARS), AfterValidator(_said)]
     title: Title | None = None
     data: Annotated[dict[str, Any], AfterValidator(_small)] | None = Field(
@@ -221,7 +221,7 @@ class Notification(Strict):
 
     @model_validator(mode="after")
     def _for_somebody(self) -> Self:
-        if sum(target is not None for target in (self.user_id, self.session_id, self.all)) != 1:
+        if sum((self.user_id is not None, self.session_id is not None, self.all)) != 1:
             raise ValueError("name exactly one of: user_id, session_id, all")
         return self
 

@@ -2,16 +2,19 @@
 
 # ruff: noqa: ARG002  a fake has the interface of the real one
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chatapp.auth import SharedSecret, Tokens, issue
 from chatapp.commands import Commands
-from chatapp.errors import IdempotencyMismatch, NotEnded, NotFound
+from chatapp.errors import IdempotencyMismatch, NotEnded, NotFound, Unauthenticated
 from chatapp.flows.retrying import record_key
 from chatapp.flows.submit import Accepted, Submission
+from chatapp.live.following import Event
 from chatapp.live.ratelimit import Allowance
-from chatapp.model import EventId, JobId, Session, Status, Turn, new_session_id
+from chatapp.live.replay import Past
+from chatapp.model import EventId, JobId, Principal, Session, Status, Turn, new_session_id
 from config.settings import Settings
 
 SECRET = "a-secret-of-the-tests-with-enough-bytes"
@@ -259,6 +262,102 @@ class FakeWaiting:
         raise NotImplementedError
 
 
+class FakeTickets:
+    """Tickets in a dict. `failure` is raised instead, when set."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self.all: dict[str, Principal] = {}
+        self.failure: Exception | None = None
+
+    def life_ms(self, principal: Principal) -> int:
+        return 30_000
+
+    def issue(self, principal: Principal) -> str:
+        if self.failure:
+            raise self.failure
+        ticket = f"ticket-{len(self.all)}"
+        self.all[ticket] = Principal(principal.user_id, expires_at=principal.expires_at)
+        return ticket
+
+    def redeem(self, ticket: str) -> Principal:
+        if self.failure:
+            raise self.failure
+        if ticket not in self.all:
+            raise Unauthenticated("the ticket is unknown, has expired or was used")
+        return self.all.pop(ticket)
+
+
+class FakePushes:
+    """Keeps what is pushed: (user or None for all, frame). `failure` is raised instead, when set."""
+
+    def __init__(self) -> None:
+        self.pushed: list[tuple[str | None, dict[str, Any]]] = []
+        self.failure: Exception | None = None
+
+    def to_user(self, user_id: str, frame: dict[str, Any]) -> int:
+        return self._push(user_id, frame)
+
+    def to_all(self, frame: dict[str, Any]) -> int:
+        return self._push(None, frame)
+
+    def _push(self, user_id: str | None, frame: dict[str, Any]) -> int:
+        if self.failure:
+            raise self.failure
+        self.pushed.append((user_id, frame))
+        return 2
+
+
+class FakeSessionLog:
+    """Keeps what is appended: (session, kind, fields)."""
+
+    def __init__(self) -> None:
+        self.appended: list[tuple[str, str, dict[str, Any]]] = []
+
+    def append(self, session_id: str, kind: str, /, **fields: Any) -> EventId:
+        self.appended.append((session_id, kind, fields))
+        return EventId(1_800_000_000, len(self.appended) - 1)
+
+
+class FakeFeeds:
+    """Gives `items` to every reader, then ends. `failure` is raised instead, when set; `broken` in mid-stream."""
+
+    def __init__(self) -> None:
+        self.items: list[Past | Event | None] = []
+        self.opened: list[tuple[JobId, EventId | None, Principal]] = []
+        self.closed = 0
+        self.failure: Exception | None = None
+        self.broken: Exception | None = None
+
+    def open(self, session: Session, turn: Turn, cursor: EventId | None, *, caller: Principal, cut: Any) -> Any:
+        if self.failure:
+            raise self.failure
+        self.opened.append((turn.job_id, cursor, caller))
+        return FakeFeed(self, turn.job_id)
+
+    def close(self, feed: Any) -> None:
+        self.closed += 1
+
+    def release(self) -> None:
+        raise NotImplementedError
+
+
+class FakeFeed:
+    """One of them."""
+
+    def __init__(self, feeds: FakeFeeds, job_id: JobId) -> None:
+        self._feeds = feeds
+        self.job_id = job_id
+        events = [item for item in feeds.items if isinstance(item, Event)]
+        self.past = Past(job_id, Status.RUNNING, 0, True, None, events)
+
+    def __iter__(self) -> Iterator[Past | Event | None]:
+        yield self.past
+        yield from self._feeds.items
+        if self._feeds.broken:
+            raise self._feeds.broken
+
+
 @dataclass
 class FakeServices:
     """All of them."""
@@ -279,6 +378,10 @@ class FakeServices:
         self.retry = FakeRetry(self.submit, self.turns)
         self.tokens = Tokens(SharedSecret(SECRET))
         self.until_ended = FakeWaiting(self.turns)
+        self.tickets = FakeTickets(self.clock)
+        self.pushes = FakePushes()
+        self.session_log = FakeSessionLog()
+        self.feeds = FakeFeeds()
 
     @property
     def commands(self) -> Commands:

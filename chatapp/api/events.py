@@ -54,7 +54,7 @@ def follow_job(job_id: str) -> Response:
         return Response(status=204)
     if request.method == "HEAD":
         return Response(headers=HEADERS)
-    feed = services().feeds.open(session, turn.job_id, cursor, caller=principal(), cut=_hang_up())
+    feed = services().feeds.open(session, turn, cursor, caller=principal(), cut=_hang_up())
     stream = Stream(feed, services().feeds, request_id())
     if feed.past.status.ended and not feed.past.events:
         stream.close()

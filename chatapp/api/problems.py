@@ -9,7 +9,7 @@ from flask import Flask, Response, json, request
 from werkzeug.exceptions import HTTPException
 
 from chatapp.api.context import request_id
-from chatapp.errors import ChatappError, Malformed, MethodNotAllowed, NotFound, TooLarge, Unauthenticated
+from chatapp.errors import ChatappError, Forbidden, Malformed, MethodNotAllowed, NotFound, TooLarge, Unauthenticated
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +35,20 @@ def _ours(error: ChatappError) -> Response:
     # One text for every 404: what exists but is not yours must not be told apart from what does not exist.
     detail = error.title if isinstance(error, NotFound) else error.detail
     response = _problem(error.http_status, error.code, error.title, detail, retryable=error.retryable, errors=error.errors)
-    if isinstance(error, Unauthenticated):
-        # RFC 6750 section 3.1: an error code only for who has sent something.
-        invalid = ', error="invalid_token"' if request.headers.get("Authorization") else ""
-        response.headers["WWW-Authenticate"] = f'Bearer realm="chatapp"{invalid}'
+    if (challenge := _challenge(error)) is not None:
+        response.headers["WWW-Authenticate"] = challenge
     if error.http_status in (429, 503):
         response.headers["Retry-After"] = str(max(math.ceil(error.retry_after or 0), RETRY_AFTER_SECONDS))
     return response
+
+
+def _challenge(error: ChatappError) -> str | None:
+    """Say what a token lacks (RFC 6750 section 3.1): an error code only for who has sent one."""
+    if isinstance(error, Forbidden):
+        return 'Bearer realm="chatapp", error="insufficient_scope"'
+    if not isinstance(error, Unauthenticated):
+        return None
+    return 'Bearer realm="chatapp"' + (', error="invalid_token"' if request.headers.get("Authorization") else "")
 
 
 def _flasks(error: HTTPException) -> Any:

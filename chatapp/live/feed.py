@@ -15,7 +15,7 @@ from chatapp.live.channel import Channel, Following
 from chatapp.live.events import channel_of
 from chatapp.live.following import Event, Follower
 from chatapp.live.replay import Past, Replay
-from chatapp.model import EventId, JobId, Principal, Session
+from chatapp.model import EventId, JobId, Principal, Session, Turn
 from chatapp.ports import Clock, Sessions
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,9 @@ class Pace:
     """Without an event, until the reader is given a heartbeat: that a reader is gone is noticed when it is written to."""
 
     silence: float = 10.0
-    """Without an event of an open turn, until its log and the turn itself are looked at."""
+    """Without an event of an open turn, until its log and the turn itself are looked at; each look more waits twice as long."""
+
+    longest_silence: float = 60.0
 
     retry: float = 1.0
     """Until a log is read again that could not be."""
@@ -94,15 +96,17 @@ class JobFeed:
         self._stopped = False
         self._busy_since: float | None = None  # with what it was given, the reader is
         self._behind = False  # the log could not be read: nothing is passed on before it was
+        self._silence = sources.pace.silence
         self._quiet_since = self._beat_at = self._look_at = 0.0
 
-    def open(self, session: Session, cursor: EventId | None) -> None:
-        """Follow first, read then. Raises: NotFound, LiveUnavailable, StoreUnavailable."""
+    def open(self, session: Session, turn: Turn, cursor: EventId | None) -> None:
+        """Follow first, read then. Raises: LiveUnavailable, StoreUnavailable."""
         self._following = self._sources.channel.follow(channel_of(self.job_id.session_id), self._hear)
-        self.past = self._sources.replay.past(session, self.job_id.turn, cursor)
+        # The turn was read before: what has happened to it since is in its log, or silence will tell.
+        self.past = self._sources.replay.past(session, self.job_id.turn, cursor, read=turn)
         self._follower.open(self.job_id.turn, self.past.cursor)
         self._beat_at = self._clock.monotonic() + self._pace.heartbeat
-        self._heard_now()
+        self._wait_for(self._pace.silence)
 
     def close(self) -> None:
         """Follow no longer. Harmless when it is closed already."""
@@ -196,7 +200,7 @@ class JobFeed:
     def _deliver(self, events: Iterable[Event]) -> Iterator[Event]:
         for event in events:
             if self._follower.accept(event):
-                self._heard_now()
+                self._wait_for(self._pace.silence)
                 yield event
 
     def _pass_on(self, past: Past) -> Iterator[Event]:
@@ -212,7 +216,7 @@ class JobFeed:
             log.info("the events of %s wait: %s", self.job_id, error)
             self._behind, self._look_at = True, self._clock.monotonic() + self._pace.retry
             return
-        self._behind, self._look_at = False, self._quiet_since + self._pace.silence
+        self._behind, self._look_at = False, self._quiet_since + self._silence
         yield from self._deliver(missed)
 
     def _look(self) -> Iterator[Event]:
@@ -220,7 +224,7 @@ class JobFeed:
         yield from self._read_on()
         if self._behind or self._clock.monotonic() < self._look_at:
             return
-        self._heard_now()
+        self._wait_for(min(2 * self._silence, self._pace.longest_silence))
         try:
             past = self._ask()
         except Unavailable as error:
@@ -231,9 +235,9 @@ class JobFeed:
             return
         yield from self._pass_on(past)
 
-    def _heard_now(self) -> None:
-        self._quiet_since = self._clock.monotonic()
-        self._look_at = self._quiet_since + self._pace.silence
+    def _wait_for(self, silence: float) -> None:
+        self._silence, self._quiet_since = silence, self._clock.monotonic()
+        self._look_at = self._quiet_since + silence
 
     def _ask(self) -> Past:
         session = self._sources.sessions.get(self.job_id.session_id)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from chatapp.errors import LiveUnavailable, RateLimited
 from chatapp.live.feed import JobFeed, Sources
-from chatapp.model import EventId, JobId, Principal, Session
+from chatapp.model import EventId, Principal, Session, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +35,21 @@ class Feeds:
         self._watching = False
 
     def open(
-        self, session: Session, job_id: JobId, cursor: EventId | None, *, caller: Principal, cut: Callable[[], None]
+        self, session: Session, turn: Turn, cursor: EventId | None, *, caller: Principal, cut: Callable[[], None]
     ) -> JobFeed:
-        """Open a feed behind `cursor` (None: from the first event) on a turn of the caller's own session; `close` it.
+        """Open a feed behind `cursor` (None: from the first event) on a turn of the caller's own; `close` it.
+
+        `session` and `turn` are as they were read just now: no other request to DynamoDB is made.
 
         `cut` frees a reader that does not come back for more (JobFeed); it must not wait.
 
-        Raises: RateLimited, LiveUnavailable (also when there is no room), StoreUnavailable, NotFound.
+        Raises: RateLimited, LiveUnavailable (also when there is no room), StoreUnavailable.
         """
         room = self._room
-        feed = JobFeed(job_id, caller, sources=self._sources, events=room.events, size=room.size, cut=cut)
+        feed = JobFeed(turn.job_id, caller, sources=self._sources, events=room.events, size=room.size, cut=cut)
         self._admit(feed)
         with self._unless_opened(feed):
-            feed.open(session, cursor)
+            feed.open(session, turn, cursor)
         if self._released:
             feed.stop()
         return feed

@@ -139,8 +139,11 @@ class Replay:
             pasts.append(Past(JobId(session_id, number), status, position, True, cursor, events[1:] if cursor else events))
         return pasts
 
-    def past(self, session: Session, number: int, cursor: EventId | None) -> Past:
-        """Read what a client that stopped at `cursor` has missed of a turn. Raises: NotFound when there is no such turn."""
+    def past(self, session: Session, number: int, cursor: EventId | None, *, read: Turn | None = None) -> Past:
+        """Read what a client that stopped at `cursor` has missed of a turn. `read`: the turn, by who has just read it.
+
+        Raises: NotFound when there is no such turn.
+        """
         job_id = JobId(session.id, number)
         held, events, last = self._logged(job_id, cursor)
         place = cursor if held else None
@@ -151,7 +154,7 @@ class Replay:
             return Past(job_id, _status(last), session.position(number), held, place, events)
         if is_open and number != session.head:  # only the head may run: no need to ask
             return Past(job_id, Status.QUEUED, session.position(number), held, place, events)
-        turn = self._turns.get(job_id)
+        turn = read or self._turns.get(job_id)
         if turn is None:
             raise NotFound("There is no such turn")
         if not turn.status.ended:

@@ -89,6 +89,7 @@ class Reading:
         body: Any = None,
         headers: dict[str, str] | None = None,
         receive_buffer: int | None = None,
+        token_seconds: int = 600,
     ) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=15)
         if receive_buffer is not None:
@@ -96,7 +97,7 @@ class Reading:
             self._connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
             self._connection.sock.settimeout(15)
             self._connection.sock.connect(("127.0.0.1", api.port))
-        given = {} if user is None else {"Authorization": f"Bearer {token(user)}"}
+        given = {} if user is None else {"Authorization": f"Bearer {token(user, token_seconds)}"}
         data = None if body is None else json.dumps(body)
         given |= {} if body is None else {"Content-Type": "application/json"}
         self._connection.request(method, path, data, {**given, **(headers or {})})

@@ -57,11 +57,12 @@ def test_a_running_job_is_cancelled_soon(client, services, job):
     """202 while its worker has yet to hear of it, and 200 once it has ended."""
     change(services, job, status=Status.RUNNING, attempt=1)
     answers = [post(client, f"/jobs/{job}/cancel") for _ in range(2)]
-    assert [(a.status_code, a.json["status"]) for a in answers] == [(202, "running")] * 2
+    assert [(a.status_code, a.json["status"], a.json["cancelling"]) for a in answers] == [(202, "running", True)] * 2
     assert services.turns.all[JobId.parse(job)].cancel_requested
     end(services, job, Status.CANCELLED, answer="what there was")
     ended = post(client, f"/jobs/{job}/cancel")
     assert (ended.status_code, ended.json["status"], ended.json["answer"]) == (200, "cancelled", "what there was")
+    assert "cancelling" not in ended.json
 
 
 def test_an_end_that_came_first_wins(client, services, job):

@@ -1,0 +1,87 @@
+"""A browser's own EventSource, on a page of another origin than the API's, by one-time tickets."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from tests.stack import Stack
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
+
+SCRIPT = """
+async ({api, token}) => {
+    const call = async (path, body) => {
+        const headers = {Authorization: `Bearer ${token}`, "Content-Type": "application/json"};
+        return (await fetch(api + path, {method: "POST", headers, body: JSON.stringify(body)})).json();
+    };
+    // All that comes until the browser itself gives up: this page never closes a source.
+    const read = async (path) => {
+        const url = new URL(api + path);
+        url.searchParams.set("ticket", (await call("/ws/ticket", {})).ticket);
+        const source = new EventSource(url), messages = [];
+        source.onmessage = (message) => messages.push({id: message.lastEventId, event: JSON.parse(message.data)});
+        await new Promise((done) => {
+            source.onerror = () => source.readyState === EventSource.CLOSED && done();
+        });
+        return messages;
+    };
+    const job = await call("/chat", {message: "[[echo=read by a browser]] [[delay=0.02]]"});
+    const messages = await read(job.links.events);
+    const rest = await read(`${job.links.events}?after=${messages.at(-1).id}`);
+    return {job_id: job.job_id, messages, rest};
+}
+"""
+
+
+class _Page(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>Somewhere else</title>")
+
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[str]:
+    """An origin that is not the API's: another port of this machine, which is welcome in development."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def page(chromium: str, elsewhere: str) -> Iterator[Page]:
+    """A page of that origin."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = browser.new_page()
+        page.goto(elsewhere)
+        yield page
+        browser.close()
+
+
+def test_a_browser_reads_a_job_to_its_end_and_comes_no_more(page: Page, stack: Stack) -> None:
+    """After the end it asks once with its used ticket, and stops at the 401; with a new one it is told 204, and stops too."""
+    answers = []
+    page.on("response", lambda response: answers.append(response.status) if "/events?" in response.url else None)
+    token = stack.headers()["Authorization"].removeprefix("Bearer ")
+    found = page.evaluate(SCRIPT, {"api": stack.api, "token": token})
+    first, *messages = found["messages"]
+    assert (first["id"], first["event"]["type"]) == ("", "subscribed")
+    assert [message["id"] for message in messages] == [message["event"]["id"] for message in messages]
+    assert messages[-1]["event"]["type"] == "message_completed"
+    assert messages[-1]["event"]["text"] == "read by a browser"
+    said = [m["event"]["text"] for m in messages if m["event"]["type"] == "message_delta"]
+    assert "".join(said) == "read by a browser"
+    assert found["rest"] == []
+    assert answers == [200, 401, 204]
