@@ -3,11 +3,17 @@
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from chatapp.model import EventId, JobId
 from chatapp.requests import IDEMPOTENCY_KEY, ChatRequest
 
-SessionId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\z")]
+SESSION_ID = r"^[0-9a-f]{32}$"
+JOB_ID = r"^[0-9a-f]{32}\.[1-9][0-9]{0,8}$"
+EVENT_ID = r"^(0|[1-9][0-9]{0,9})-(0|[1-9][0-9]{0,9})$"
+"""What ids look like to a client; JobId and EventId (chatapp/model.py) read them."""
+
+SessionId = Annotated[str, Field(pattern=SESSION_ID)]
 FrameId = Annotated[str, Field(max_length=128)] | Annotated[int, Field(ge=-(2**53), le=2**53)]
 
 
@@ -17,7 +23,7 @@ def _a_cursor(value: str) -> str:
     return value
 
 
-Cursor = Annotated[str, AfterValidator(_a_cursor)]
+Cursor = Annotated[str, AfterValidator(_a_cursor), Field(json_schema_extra={"pattern": EVENT_ID})]
 
 
 class _Strict(BaseModel):
@@ -45,7 +51,7 @@ class Refresh(_Frame):
 class Resume(_Strict):
     """Where the client stopped: the last event it saw (`after`, None for none) of the earliest turn it wants."""
 
-    job_id: str
+    job_id: str = Field(json_schema_extra={"pattern": JOB_ID})
     after: Cursor | None = None
 
     @field_validator("job_id")
@@ -109,8 +115,8 @@ class Chat(ChatRequest):
 
     type: Literal["chat"]
     id: FrameId | None = None
-    connection_id: None = None
-    idempotency_key: Annotated[str, Field(pattern=rf"^{IDEMPOTENCY_KEY}\z")] | None = Field(
+    connection_id: SkipJsonSchema[None] = None  # it is this socket
+    idempotency_key: Annotated[str, Field(pattern=rf"^{IDEMPOTENCY_KEY}$")] | None = Field(
         None,
         description="What the header Idempotency-Key is over HTTP: the same key and message are accepted once, whichever way.",
     )

@@ -5,14 +5,20 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import chatapp.errors
 from chatapp import payloads
+from chatapp.api.asyncapi import document
+from chatapp.api.socket_messages import ANSWERS, EVENTS, UNASKED, type_of
 from chatapp.errors import ChatappError, StopAttempt
+from chatapp.frames import Frame
+from chatapp.server_frames import Refused
 from config.resources import QUEUES
 from config.settings import Settings, variables
+from ws.protocol import Close
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,11 +65,41 @@ def test_every_error_code_is_documented():
     assert missing == []
 
 
+def told_of(heading):
+    """The first word of each row of a table of docs/websocket.md: frames, types, codes."""
+    section = (ROOT / "docs/websocket.md").read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `?(\w+)", section, re.MULTILINE)[1:]
+
+
+def types_of(models):
+    """The types of frames, without doubles."""
+    return sorted({type_of(model) for model in models})
+
+
 def test_every_event_type_is_documented():
-    """Clients branch on types too."""
-    text = (ROOT / "docs/websocket.md").read_text()
-    types = payloads.OPENING | payloads.TERMINAL | {payloads.DELTA, payloads.RETRYING}
-    assert [t for t in types if f"`{t}`" not in text] == []
+    """Clients branch on types too: the models, the docs and the AsyncAPI document name those that are made, and no other."""
+    made = payloads.OPENING | payloads.TERMINAL | {payloads.DELTA, payloads.RETRYING, "notice"}
+    assert sorted(told_of("Events")) == types_of(EVENTS) == sorted(made)
+    assert made <= document(Settings(_env_file=None))["components"]["messages"].keys()
+
+
+def test_every_frame_is_documented():
+    """What clients may send and what they are sent, in the docs and in the AsyncAPI document; nothing else stands there."""
+    from_clients, answers = types_of(ANSWERS), {model for models in ANSWERS.values() for model in models}
+    from_server = types_of(answers | {Refused} | {model for models, _ in UNASKED.values() for model in models} - set(EVENTS))
+    assert set(ANSWERS) == set(get_args(Frame))
+    assert sorted(told_of("Frames of the client")) == from_clients
+    assert sorted(told_of("Frames of the server")) == from_server
+    messages = document(Settings(_env_file=None))["components"]["messages"].values()
+    assert {m["name"] for m in messages} == {*from_clients, *from_server, *types_of(EVENTS)}
+
+
+def test_every_close_code_is_documented():
+    """Those that we choose, and those of RFC 6455 that the libraries beneath us send."""
+    documented = [c["code"] for c in document(Settings(_env_file=None))["channels"]["socket"]["x-close-codes"]]
+    assert list(map(int, told_of("Close codes"))) == documented
+    of_the_protocol = {1001, 1002, 1007, 1008, 1009}
+    assert set(documented) == set(Close) | of_the_protocol
 
 
 def test_nothing_names_a_package_index():

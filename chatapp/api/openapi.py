@@ -28,6 +28,7 @@ _ANSWER_HEADERS: dict[Any, tuple[str, ...]] = {
 """Of an answer that says that something was made, by the model of its body."""
 VERSION = "0.1.0"
 ABOUT = """Post a message, get `202` at once; the answer streams over the WebSocket and is kept in the job.
+The socket is described by [/asyncapi.json](/asyncapi.json) (AsyncAPI 3.0) and [/docs/websocket](/docs/websocket).
 
 Errors are problem documents (RFC 9457); `code` is stable. Unknown fields are refused. Times are RFC 3339 UTC."""
 
@@ -42,6 +43,7 @@ def document(app: Flask, settings: Settings) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "chatapp", "version": VERSION, "description": ABOUT},
+        "externalDocs": {"description": "The WebSocket (AsyncAPI: /asyncapi.json)", "url": "/docs/websocket"},
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}],
         "tags": [{"name": name} for name in ("chat", "jobs", "events", "live", "sessions", "health", "pages")],
@@ -144,11 +146,11 @@ def _schemas(operations: list[Operation], settings: Settings) -> dict[str, Any]:
     outputs: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "serialization") for model in given]
     _, schema = models_json_schema(sorted(inputs + outputs, key=lambda m: m[0].__name__), ref_template=_REF)
     schemas: dict[str, Any] = schema["$defs"]
-    _add_limits(schemas[ChatRequest.__name__]["properties"], settings)
+    add_limits(schemas[ChatRequest.__name__]["properties"], settings)
     return schemas
 
 
-def _add_limits(chat: dict[str, Any], settings: Settings) -> None:
+def add_limits(chat: dict[str, Any], settings: Settings) -> None:
     """Say the limits that are settings."""
     chat["message"]["oneOf"][0]["maxLength"] = settings.max_message_chars
     chat["model"] = {

@@ -5,16 +5,22 @@ from pathlib import Path
 from flask import Blueprint, Response, current_app, json, send_from_directory
 
 from chatapp.api.answers import AppConfig
+from chatapp.api.asyncapi import document as describe_socket
 from chatapp.api.context import services
 from chatapp.api.edge import page_policy
 from chatapp.api.openapi import document
 from chatapp.api.operations import operation
 from chatapp.api.replies import reply
 from chatapp.auth import issue
+from chatapp.errors import NotFound
 
 bp = Blueprint("pages", __name__)
 
 STATIC = Path(__file__).with_name("static")
+GUIDES = Path(__file__).parents[2] / "docs"
+FOR_CLIENTS = ("websocket", "events-over-http", "client", "errors")
+"""The guides that are shown to who writes a client."""
+
 DEV_USER = "demo"
 DEV_TOKEN_SECONDS = 12 * 3_600
 
@@ -31,6 +37,22 @@ def index() -> Response:
 def docs() -> Response:
     """Browse this description."""
     return _page("docs/index.html")
+
+
+@bp.get("/docs/<name>")
+@operation(answers={200: "text/html"}, errors=(NotFound,), public=True)
+def guide(name: str) -> Response:
+    """Read a guide of the documentation."""
+    _need_guide(name)
+    return _page("docs/guide.html")
+
+
+@bp.get("/docs/<name>.md")
+@operation(answers={200: "text/markdown"}, errors=(NotFound,), public=True)
+def guide_text(name: str) -> Response:
+    """Fetch a guide of the documentation."""
+    _need_guide(name)
+    return send_from_directory(GUIDES, f"{name}.md", mimetype="text/markdown")
 
 
 @bp.get("/static/<path:name>")
@@ -50,12 +72,27 @@ def openapi() -> Response:
     return Response(made["openapi"], mimetype="application/json")
 
 
+@bp.get("/asyncapi.json")
+@operation(answers={200: "application/json"}, public=True)
+def asyncapi() -> Response:
+    """Read the description of the WebSocket (AsyncAPI 3.0)."""
+    made = current_app.extensions
+    if "asyncapi" not in made:
+        made["asyncapi"] = json.dumps(describe_socket(services().settings))
+    return Response(made["asyncapi"], mimetype="application/json")
+
+
 @bp.get("/app-config")
 @operation(answers={200: AppConfig}, public=True)
 def app_config() -> Response:
     """Read what the chat page needs to begin."""
     settings = services().settings
     return reply(AppConfig(ws_url=settings.public_ws_url, models=list(settings.models), dev_token=_dev_token()), nulls=True)
+
+
+def _need_guide(name: str) -> None:
+    if name not in FOR_CLIENTS or not (GUIDES / f"{name}.md").is_file():
+        raise NotFound
 
 
 def _dev_token() -> str | None:
