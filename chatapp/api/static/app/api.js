@@ -5,7 +5,19 @@ export class Problem extends Error {
     super(detail || title || "The server cannot be reached.");
     Object.assign(this, { status, code, retryable, requestId, retryAfter });
   }
+
+  /** Nothing is known, or something is away for the moment: the same request is worth sending again by itself. */
+  get isPassing() {
+    return [0, 502, 504].includes(this.status) || (this.status === 503 && this.code !== "provider_unavailable");
+  }
+
+  /** The server may have done what was asked all the same. */
+  get isUnsure() {
+    return this.status === 0 || (this.status >= 500 && this.status !== 503);
+  }
 }
+
+const LONGEST_ANSWER = 30_000; // beside a `wait`: who says nothing for so long is not going to
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -47,17 +59,16 @@ export class Api {
 
   /** Post a message. The key makes it safe to send again when the answer was lost. */
   chat(message, key) {
-    return this.#insist("/chat", { body: message, headers: { "Idempotency-Key": key } });
+    return this.#call("POST", "/chat", { body: message, headers: { "Idempotency-Key": key } });
   }
 
   /** Post what may be posted twice, and again when the answer was lost. */
-  async #insist(path, options) {
+  async #insist(path) {
     for (let tries = 0; ; tries++) {
       try {
-        return await this.#call("POST", path, options);
+        return await this.#call("POST", path);
       } catch (problem) {
-        const lost = problem.status === 0 || (problem.status === 503 && problem.code !== "provider_unavailable");
-        if (!lost || tries === 3) throw problem;
+        if (!problem.isPassing || tries === 3) throw problem;
         await pause(Math.max((problem.retryAfter ?? 0) * 1000, 300 * 2 ** tries * (0.5 + Math.random())));
       }
     }
@@ -94,7 +105,8 @@ function query(values) {
 async function request(method, path, body, headers = {}) {
   if (body !== undefined) headers["Content-Type"] = "application/json";
   try {
-    return await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    const signal = AbortSignal.timeout(LONGEST_ANSWER);
+    return await fetch(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch {
     throw new Problem({}); // fetch says no more than "failed"
   }
@@ -103,6 +115,7 @@ async function request(method, path, body, headers = {}) {
 async function read(response) {
   const isJson = (response.headers.get("Content-Type") ?? "").includes("json");
   const answer = isJson ? await response.json().catch(() => null) : null;
+  if (response.ok && isJson && answer === null) throw new Problem({}); // cut off within the answer
   if (response.ok) return answer;
   const seconds = Number(response.headers.get("Retry-After"));
   throw new Problem({

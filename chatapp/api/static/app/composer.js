@@ -1,6 +1,7 @@
 // The box to write in.
 
 import { byId, h } from "./dom.js";
+import { keep, recall } from "./kept.js";
 
 const FAULTS = [
   ["[[delay=0.1]]", "a slow model: 0.1 s between tokens"],
@@ -15,22 +16,37 @@ const FAULTS = [
 
 export class Composer {
   #last = "";
+  #draft = draftOf(null);
 
-  /** `onSend(text)`. */
-  constructor({ onSend, scripted }) {
+  /** `onSend(text)`; `onEscape()` when the key closed nothing here. */
+  constructor({ onSend, onEscape, scripted }) {
     this.field = byId("message");
     this.button = byId("send");
     this.faults = byId("faults");
-    this.onSend = onSend;
+    Object.assign(this, { onSend, onEscape });
     byId("composer").onsubmit = (event) => {
       event.preventDefault();
       this.#send();
     };
-    this.field.oninput = () => this.#grow();
+    this.field.oninput = () => this.#changed();
     this.field.onkeydown = (event) => this.#key(event);
     if (scripted) this.#offerFaults();
     this.field.disabled = false; // in the page's source it is: what is typed before anybody listens would be lost
+    this.open(null);
+  }
+
+  /** Show what was begun in a conversation (null: a new one) and not sent. */
+  open(sessionId) {
+    this.#draft = draftOf(sessionId);
+    this.field.value = recall(this.#draft) ?? "";
     this.#grow();
+  }
+
+  /** A new conversation got its id: what is being written belongs to it. */
+  born(sessionId) {
+    keep(this.#draft, null);
+    this.#draft = draftOf(sessionId);
+    keep(this.#draft, this.field.value);
   }
 
   focus() {
@@ -39,6 +55,17 @@ export class Composer {
 
   set text(text) {
     this.field.value = text;
+    this.#changed();
+  }
+
+  /** Put a message back to be changed; what is being written stays, below it. */
+  edit(text) {
+    this.text = [text, this.field.value.trim()].filter(Boolean).join("\n\n");
+    this.field.focus();
+  }
+
+  #changed() {
+    keep(this.#draft, this.field.value);
     this.#grow();
   }
 
@@ -49,16 +76,17 @@ export class Composer {
     } else if (event.key === "ArrowUp" && !this.field.value && this.#last) {
       event.preventDefault();
       this.text = this.#last;
-    }
+    } else if (event.key === "Escape" && !event.isComposing) this.onEscape();
   }
 
   #send() {
     const text = this.field.value.trim();
     if (!text) return;
     this.#last = text;
-    this.text = "";
     this.faults.open = false;
     this.onSend(text);
+    this.text = ""; // last: it is in the outbox by now
+    this.focus();
   }
 
   #grow() {
@@ -77,7 +105,8 @@ export class Composer {
       if (!this.faults.contains(event.target)) this.faults.open = false;
     });
     this.faults.onkeydown = (event) => {
-      if (event.key !== "Escape") return;
+      if (event.key !== "Escape" || !this.faults.open) return;
+      event.stopPropagation();
       this.faults.open = false;
       this.field.focus();
     };
@@ -90,3 +119,5 @@ export class Composer {
     this.field.focus();
   }
 }
+
+const draftOf = (sessionId) => `draft.${sessionId ?? "new"}`;

@@ -8,8 +8,10 @@ export class Conversation {
     this.turns = [];
     this.older = null; // the cursor of the page before the first turn
     this.loaded = id === null;
+    this.loading = false;
     this.sending = Promise.resolve(); // messages of one conversation are posted one after the other
     this.posting = 0;
+    this.logCursor = null; // of the session's own log
   }
 
   find(jobId) {
@@ -35,6 +37,10 @@ export class Conversation {
     this.turns.push(turn);
     this.sort();
     return turn;
+  }
+
+  remove(turn) {
+    this.turns = this.turns.filter((other) => other !== turn);
   }
 
   /** Turn order; what the server has not numbered yet stays at the end, as it was written. */

@@ -1,8 +1,8 @@
 // Joins the socket to the conversations: who is followed, what is missing, and what to do without a socket.
 
-import { apply, applyJob, cursorText, forget, isOpen, numberOf } from "./turn.js";
+import { apply, applyJob, cursorText, forget, isAfter, isOpen, numberOf } from "./turn.js";
 
-const SILENCE = 20_000; // an open turn that says nothing for so long is looked up
+const SILENCE = 10_000; // an open turn that says nothing for so long is looked up
 const GRACE = 3_000; // a socket that is away for less is not worth polling for
 const REFUSED_WAIT = 2_000;
 const POLL_WAIT = 3; // seconds: short, so that the answer so far is shown as it grows
@@ -13,9 +13,12 @@ export class Feed {
   #polling = new Set();
   #reloading = new Set();
 
-  /** `onChange(conversation, turn)` after anything changed; `reload(conversation)` when there are turns it does not know. */
-  constructor({ api, socket, onChange, reload }) {
-    Object.assign(this, { api, socket, onChange, reload });
+  /**
+   * `onChange(conversation, turn)` after anything changed; `reload(conversation)` when there are turns it does not know;
+   * `onNotice(notice)` with what is no answer: `{ id, title?, text }`.
+   */
+  constructor({ api, socket, onChange, onNotice, reload }) {
+    Object.assign(this, { api, socket, onChange, onNotice, reload });
     setInterval(() => this.#watch(), 1_000);
   }
 
@@ -27,13 +30,22 @@ export class Feed {
     return this.#conversations.get(conversation.id) === conversation;
   }
 
-  /** Follow a conversation from its first open turn on: the server replays what came after the cursor, then goes live. */
+  /**
+   * Follow a conversation from its first open turn on, or from its last: the server replays what came after the cursor, every
+   * turn that began since, and goes live. So what another window asked meanwhile is not missed either.
+   */
   follow(conversation) {
-    this.#conversations.set(conversation.id, conversation);
+    const { id, logCursor } = conversation;
+    this.#conversations.set(id, conversation);
     this.#drain(conversation);
-    const first = conversation.openTurns[0];
-    const resume = first && { job_id: first.jobId, after: cursorText(first) };
-    this.socket.send({ type: "subscribe", id: conversation.id, session_id: conversation.id, ...(resume && { resume }) });
+    const from = conversation.openTurns[0] ?? conversation.turns.findLast((turn) => turn.jobId);
+    const resume = from && { job_id: from.jobId, after: cursorText(from) };
+    this.socket.send({ type: "subscribe", id, session_id: id, ...(resume && { resume }), ...(logCursor && { log_after: logCursor }) });
+  }
+
+  /** A message was posted, or could not be: what came meanwhile for jobs that nobody knows is looked up. */
+  settle(conversation) {
+    if (!conversation.posting && this.isFollowing(conversation)) this.#drain(conversation);
   }
 
   unfollow(conversation) {
@@ -50,12 +62,14 @@ export class Feed {
   receive(frame) {
     if (frame.type === "subscribed") this.#subscribed(frame);
     else if (frame.type === "refused") this.#refused(frame);
+    else if (frame.type === "notification") this.onNotice(frame);
     else if (frame.job_id && frame.id && frame.session_id) this.#event(frame);
   }
 
-  #subscribed({ session_id: sessionId, turns = [] }) {
+  #subscribed({ session_id: sessionId, turns = [], log }) {
     const conversation = this.#conversations.get(sessionId);
     if (!conversation) return;
+    conversation.logCursor ??= log?.after ?? null;
     if (turns.some(({ job_id: jobId }) => !conversation.find(jobId)) && !conversation.posting) this.#unknown(conversation);
     for (const { job_id: jobId, recovered } of turns) {
       const turn = conversation.find(jobId);
@@ -70,11 +84,19 @@ export class Feed {
 
   #event(event) {
     const conversation = this.#conversations.get(event.session_id);
-    if (!conversation || numberOf(event.job_id) === 0) return; // .0 is the session's own log
+    if (!conversation) return;
+    if (numberOf(event.job_id) === 0) return this.#ownLog(conversation, event);
     const turn = conversation.find(event.job_id);
     if (turn) return this.#take(conversation, turn, event);
     if (!conversation.posting) return this.#unknown(conversation); // another tab's: its events are replayed afterwards
     this.#early.set(event.job_id, [...(this.#early.get(event.job_id) ?? []), event]); // ours perhaps, faster than the 202
+  }
+
+  /** The session's own log, `.0`: what is no answer. Its ids rise as those of turns do. */
+  #ownLog(conversation, event) {
+    if (!isAfter(event.id, conversation.logCursor)) return;
+    conversation.logCursor = event.id;
+    if (event.type === "notice") this.onNotice(event);
   }
 
   #unknown(conversation) {

@@ -1,27 +1,34 @@
 // The composition root: makes the parts and says what happens when.
 
-import { Api, fetchConfig, newKey } from "./api.js";
+import { Api, fetchConfig } from "./api.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { byId, h } from "./dom.js";
 import { offerExamples } from "./examples.js";
 import { Feed } from "./feed.js";
 import { Identity } from "./identity.js";
+import { LinkState } from "./link.js";
+import { notice, notify, toast } from "./notices.js";
+import { Posting } from "./posting.js";
 import { Sidebar } from "./sidebar.js";
-import { LinkState, announce, installTheme, toast } from "./signals.js";
+import { announce, installTheme } from "./signals.js";
 import { Socket } from "./socket.js";
 import { Thread } from "./thread.js";
-import { applyJob, isOpen, newTurn, numberOf } from "./turn.js";
+import { applyJob } from "./turn.js";
+
+const START_AGAIN = 2_000;
+const READ_OUT = 1_000; // characters of an answer that screen readers are given when it is complete
 
 class Page {
   #known = new Map();
+  #unborn = new Set(); // conversations whose first message has not been accepted yet
   #shown = null;
 
   constructor(config) {
     this.scripted = (config.models ?? []).some((name) => name.startsWith("scripted")); // the model server of `make run`
     this.identity = new Identity(config);
     this.api = new Api(this.identity);
-    this.link = new LinkState();
+    this.link = new LinkState({ onInsist: () => this.socket.insist() });
     this.socket = new Socket(config.ws_url, this.identity, {
       onState: (state) => this.#linkChanged(state),
       onFrame: (frame) => this.feed.receive(frame),
@@ -30,112 +37,87 @@ class Page {
       api: this.api,
       socket: this.socket,
       onChange: (conversation, turn) => this.#turnChanged(conversation, turn),
+      onNotice: notice,
       reload: (conversation) => this.#reload(conversation).catch(notify),
     });
-    this.thread = new Thread({
-      again: (turn) => this.#again(turn),
-      cancel: (turn) => this.#cancel(this.#shown, turn),
-      look: (turn) => this.#look(turn),
-      older: (conversation) => this.#loadOlder(conversation).catch(notify),
+    this.posting = new Posting({
+      api: this.api,
+      onAccepted: (conversation, turn, sessionId) => this.#accepted(conversation, turn, sessionId),
+      onChange: (conversation, turn) => this.#turnChanged(conversation, turn),
+      onListed: (conversation) => conversation === this.#shown && this.thread.refresh(),
+      onProblem: notify,
+      onSettled: (conversation) => this.feed.settle(conversation),
     });
+    this.thread = new Thread(this.#actions());
     this.sidebar = new Sidebar({
       api: this.api,
       onDeleted: (id) => this.#forget(id),
       onTitle: () => this.#title(),
       onProblem: notify,
     });
-    this.composer = new Composer({ onSend: (text) => this.send(text), scripted: this.scripted });
+    this.composer = new Composer({ onSend: (text) => this.send(text), onEscape: () => this.#stopHead(), scripted: this.scripted });
     offerExamples({ scripted: this.scripted, onPick: (text) => this.send(text) });
     this.#offerModels(config.models ?? []);
     this.#bind();
   }
 
   start() {
+    const begun = new Conversation();
+    this.posting.restore((id) => (id ? this.#conversation(id) : begun));
+    if (begun.turns.length) this.#unborn.add(begun);
     this.socket.connect();
-    this.sidebar.load().then(() => this.#title(), notify);
+    this.sidebar.load().catch(notify);
     this.#route();
   }
 
   /** Post a message in the conversation that is shown. */
   send(text) {
     const conversation = this.#shown;
-    const draft = { idempotencyKey: newKey(), body: { message: text, ...this.#model() } };
-    const turn = conversation.add(newTurn({ ...draft, input: text, status: "sending" }));
-    this.thread.refresh();
+    if (!conversation.id) this.#unborn.add(conversation);
+    this.posting.send(conversation, { message: text, ...this.#model() });
     this.thread.goToEnd();
-    this.#post(conversation, turn);
   }
 
-  #post(conversation, turn) {
-    conversation.posting += 1;
-    conversation.sending = conversation.sending.then(async () => {
-      try {
-        const session = conversation.id ? { session_id: conversation.id } : {};
-        this.#accepted(conversation, turn, await this.api.chat({ ...turn.body, ...session }, turn.idempotencyKey));
-      } catch (problem) {
-        Object.assign(turn, { status: "unsent", error: problem });
-        announce("The message was not sent.");
-        this.#turnChanged(conversation, turn);
-      } finally {
-        conversation.posting -= 1;
-      }
-    });
+  #actions() {
+    return {
+      again: (turn) => this.#leave(() => this.posting.again(this.#shown, turn)),
+      cancel: (turn) => this.#leave(() => this.posting.cancel(this.#shown, turn)),
+      edit: (turn) => this.#edit(turn),
+      look: (turn) => this.#look(turn),
+      older: (conversation) => this.#loadOlder(conversation).catch(notify),
+    };
   }
 
-  #accepted(conversation, turn, answer) {
-    const { job_id: jobId, session_id: sessionId, created_at: createdAt } = answer;
-    Object.assign(turn, { jobId, number: numberOf(jobId), createdAt: Date.parse(createdAt), heardAt: Date.now() });
-    turn.status = "queued";
-    conversation.sort();
+  /** The button that was pressed is about to vanish: the focus goes to the box. */
+  #leave(action) {
+    action();
+    this.composer.focus();
+  }
+
+  #edit(turn) {
+    if (turn.status === "unsent" || turn.status === "sending") this.posting.withdraw(this.#shown, turn);
+    this.composer.edit(turn.input);
+  }
+
+  #stopHead() {
+    const head = this.#shown.openTurns.find((turn) => !turn.stopping);
+    if (head) this.posting.cancel(this.#shown, head);
+  }
+
+  #accepted(conversation, turn, sessionId) {
     if (!conversation.id) this.#born(conversation, sessionId);
     this.sidebar.touch(sessionId, turn.input);
     this.#title();
     this.feed.follow(conversation);
-    if (this.#shown === conversation) this.thread.refresh();
-    this.#turnChanged(conversation, turn);
   }
 
   #born(conversation, sessionId) {
     conversation.id = sessionId;
+    this.#unborn.delete(conversation);
     this.#known.set(sessionId, conversation);
-    if (this.#shown === conversation) history.replaceState(null, "", `#/${sessionId}`);
-  }
-
-  /** A message that was not sent keeps its key, so that it cannot be stored twice; a failed one is tried again as a new job. */
-  #again(turn) {
-    if (turn.status !== "unsent") return this.#retry(this.#shown, turn);
-    const lost = turn.error.status === 0 || turn.error.status >= 500;
-    Object.assign(turn, { status: "sending", error: null, idempotencyKey: lost ? turn.idempotencyKey : newKey() });
-    this.thread.update(turn);
-    this.#post(this.#shown, turn);
-  }
-
-  async #retry(conversation, turn) {
-    conversation.posting += 1;
-    try {
-      const answer = await this.api.retry(turn.jobId);
-      const known = conversation.find(answer.job_id); // another window was faster
-      if (known) known.retryOf = turn.jobId;
-      else this.#accepted(conversation, conversation.add(newTurn({ input: turn.input, retryOf: turn.jobId })), answer);
-      if (this.#shown === conversation) this.thread.refresh();
-    } catch (problem) {
-      notify(problem);
-      this.#turnChanged(conversation, turn);
-    } finally {
-      conversation.posting -= 1;
-    }
-  }
-
-  async #cancel(conversation, turn) {
-    turn.stopping = true;
-    this.thread.update(turn);
-    try {
-      applyJob(turn, await this.api.cancel(turn.jobId));
-    } catch (problem) {
-      turn.stopping = false;
-      notify(problem);
-    }
-    this.#turnChanged(conversation, turn);
+    if (this.#shown !== conversation) return;
+    history.replaceState(null, "", `#/${sessionId}`);
+    this.composer.born(sessionId);
   }
 
   async #look(turn) {
@@ -150,7 +132,7 @@ class Page {
   #turnChanged(conversation, turn) {
     if (conversation === this.#shown) {
       this.thread.update(turn);
-      if (turn.announced !== turn.status) announce(SAID[turn.status] ?? "");
+      if (turn.announced !== turn.status) announce(said(turn));
       turn.announced = turn.status;
     } else if (!conversation.openTurns.length) this.feed.unfollow(conversation);
     this.sidebar.mark({ busy: new Set(this.feed.followed.filter((c) => c.openTurns.length).map((c) => c.id)) });
@@ -158,7 +140,11 @@ class Page {
 
   #linkChanged(state) {
     this.link.show(state);
-    if (state.state === "open") this.feed.resume();
+    if (state.state !== "open") return;
+    this.feed.resume();
+    this.posting.wake();
+    this.sidebar.catchUp().catch(notify);
+    if (this.#shown && !this.#shown.loaded) this.#load(this.#shown);
   }
 
   #route() {
@@ -167,22 +153,35 @@ class Page {
   }
 
   /** Show a conversation, or an empty one. A conversation with open turns stays followed when another is shown. */
-  async #open(id) {
+  #open(id) {
     const left = this.#shown;
     if (left?.id && !left.openTurns.length) this.feed.unfollow(left);
-    const conversation = (id && this.#known.get(id)) || new Conversation(id);
-    if (id) this.#known.set(id, conversation);
-    this.#shown = conversation;
-    this.thread.show(conversation);
-    this.#title();
+    this.#shown = this.#conversation(id);
+    this.thread.show(this.#shown);
+    this.composer.open(id);
     this.composer.focus();
-    if (!id || this.feed.isFollowing(conversation)) return;
+    this.#title();
+    if (id && !this.feed.isFollowing(this.#shown)) this.#load(this.#shown);
+  }
+
+  /** Find a conversation. Without an id that is an empty one, or the one whose first message is held up. */
+  #conversation(id) {
+    if (!id) return [...this.#unborn].find(({ turns }) => turns.some((turn) => turn.held || turn.status === "unsent")) ?? new Conversation();
+    if (!this.#known.has(id)) this.#known.set(id, new Conversation(id));
+    return this.#known.get(id);
+  }
+
+  async #load(conversation) {
+    if (conversation.loading) return;
+    conversation.loading = true;
     try {
       await this.#reload(conversation);
     } catch (problem) {
-      if (problem.status !== 404) return notify(problem);
+      if (problem.status !== 404) return notify(problem); // tried again when the socket opens
       toast("That conversation does not exist, or has expired.");
-      this.#forget(id);
+      this.#forget(conversation.id);
+    } finally {
+      conversation.loading = false;
     }
   }
 
@@ -209,6 +208,7 @@ class Page {
     const conversation = this.#known.get(id);
     if (conversation) this.feed.unfollow(conversation);
     this.#known.delete(id);
+    this.sidebar.drop(id);
     if (this.#shown?.id === id) this.newChat();
   }
 
@@ -269,18 +269,26 @@ const SAID = {
   queued: "Queued.",
   running: "The answer is being written.",
   retrying: "The attempt failed and will be repeated.",
-  completed: "The answer is complete.",
   failed: "The answer failed.",
+  unsent: "The message was not sent.",
   cancelled: "Stopped.",
 };
 
-function notify(problem) {
-  toast(problem.requestId ? `${problem.message} (request ${problem.requestId})` : problem.message);
+/** An answer is read out once, when it is complete, and not token by token. */
+const said = (turn) => (turn.status === "completed" ? `The answer: ${turn.text.slice(0, READ_OUT)}` : SAID[turn.status] ?? "");
+
+/** Begin, and keep trying while the server is away. */
+async function begin() {
+  try {
+    const config = await fetchConfig();
+    byId("banner").hidden = true;
+    new Page(config).start();
+  } catch (problem) {
+    byId("banner-text").textContent = `The page cannot start: ${problem.message}`;
+    byId("banner-when").textContent = "Trying again…";
+    byId("banner").hidden = false;
+    setTimeout(begin, START_AGAIN);
+  }
 }
 
-try {
-  new Page(await fetchConfig()).start();
-} catch (problem) {
-  byId("banner").textContent = `The page cannot start: ${problem.message} Reload to try again.`;
-  byId("banner").hidden = false;
-}
+await begin();

@@ -1,4 +1,4 @@
-// The list of conversations: newest first, by day; open, rename, delete.
+// The list of conversations: newest first, by day; open, rename, delete. Other tabs hear of what changes here.
 
 import { byId, h, icon } from "./dom.js";
 import { dayOf, titleOf } from "./words.js";
@@ -8,6 +8,8 @@ export class Sidebar {
   #next = null;
   #current = null;
   #busy = new Set();
+  #tabs = new BroadcastChannel("chatapp.sessions");
+  #loaded = false;
 
   /** `api`; `onDeleted(id)`, `onTitle()`, `onProblem(problem)`. */
   constructor({ api, onDeleted, onTitle, onProblem }) {
@@ -18,6 +20,7 @@ export class Sidebar {
     byId("close-side").onclick = () => this.drawer(false);
     byId("scrim").onclick = () => this.drawer(false);
     addEventListener("keydown", (event) => event.key === "Escape" && this.drawer(false));
+    this.#tabs.onmessage = ({ data }) => this.#changedElsewhere(data);
   }
 
   /** Open or close the drawer of narrow windows. */
@@ -31,8 +34,26 @@ export class Sidebar {
   async load() {
     const page = await this.api.sessions();
     this.#take(page.sessions);
-    this.#next ??= page.next;
+    if (!this.#loaded) this.#next = page.next;
+    this.#loaded = true;
     this.paint();
+    this.onTitle();
+  }
+
+  /** Fetch the list if that could not be done before. */
+  async catchUp() {
+    if (!this.#loaded) await this.load();
+  }
+
+  /** A conversation is gone: here, or on the server. */
+  drop(sessionId) {
+    if (this.#sessions.delete(sessionId)) this.paint();
+  }
+
+  /** Another tab of this browser, perhaps of another user: what is there is asked of the server. */
+  #changedElsewhere({ gone }) {
+    if (gone) this.onDeleted(gone);
+    else this.load().catch(() => {}); // a courtesy: the list is fetched again when the tab is looked at
   }
 
   async #loadMore() {
@@ -51,6 +72,7 @@ export class Sidebar {
     const known = this.#sessions.get(sessionId) ?? { session_id: sessionId, title: text };
     this.#sessions.set(sessionId, { ...known, updated_at: new Date().toISOString() });
     this.paint();
+    this.#tabs.postMessage({});
   }
 
   title(sessionId) {
@@ -76,19 +98,21 @@ export class Sidebar {
     }
     if (!parts.length) parts.push(h("p.none", {}, "Your conversations will be listed here."));
     if (this.#next) parts.push(h("button.more", { onclick: () => this.#loadMore().catch(this.onProblem) }, "Show older"));
+    const focused = focusedIn(this.list);
     this.list.replaceChildren(...parts);
+    if (focused) this.list.querySelector(`[data-session="${focused.id}"]`)?.children[focused.place]?.focus();
   }
 
   #item(session) {
     const { session_id: id } = session;
     const name = titleOf(session.title);
-    const link = h("a.session-link", { href: `#/${id}`, title: name, onclick: () => this.drawer(false) }, h("i.busy"), h("span", {}, name));
+    const link = h("a.session-link", { href: `#/${id}`, title: name, onclick: () => this.drawer(false) }, h("i.busy"), h("span", { dir: "auto" }, name));
     if (id === this.#current) link.setAttribute("aria-current", "page");
     const row = h("div.session", { dataset: { session: id } }, link);
     row.classList.toggle("is-busy", this.#busy.has(id));
     row.append(
-      h("button.icon-button.small", { ariaLabel: `Rename ${name}`, title: "Rename", onclick: () => this.#rename(row, session) }, icon("pen")),
-      h("button.icon-button.small", { ariaLabel: `Delete ${name}`, title: "Delete", onclick: () => this.#delete(session) }, icon("bin")),
+      h("button.icon-button.small", { type: "button", ariaLabel: `Rename ${name}`, title: "Rename", onclick: () => this.#rename(row, session) }, icon("pen")),
+      h("button.icon-button.small", { type: "button", ariaLabel: `Delete ${name}`, title: "Delete", onclick: () => this.#delete(session) }, icon("bin")),
     );
     return row;
   }
@@ -107,11 +131,16 @@ export class Sidebar {
     field.onblur = () => finish(true);
     field.onkeydown = (event) => {
       event.stopPropagation();
-      if (event.key === "Enter") finish(true);
-      if (event.key === "Escape") finish(false);
+      if (event.isComposing || (event.key !== "Enter" && event.key !== "Escape")) return;
+      finish(event.key === "Enter");
+      this.#linkOf(session)?.focus();
     };
     row.replaceChildren(field);
     field.select();
+  }
+
+  #linkOf({ session_id: id }) {
+    return this.list.querySelector(`[data-session="${id}"] a`);
   }
 
   async #save(session, title) {
@@ -120,6 +149,7 @@ export class Sidebar {
     this.onTitle();
     try {
       await this.api.rename(session.session_id, title);
+      this.#tabs.postMessage({});
     } catch (problem) {
       session.title = before;
       this.onProblem(problem);
@@ -135,10 +165,15 @@ export class Sidebar {
     } catch (problem) {
       if (problem.status !== 404) return this.onProblem(problem);
     }
-    this.#sessions.delete(session.session_id);
-    this.paint();
+    this.#tabs.postMessage({ gone: session.session_id });
     this.onDeleted(session.session_id);
   }
+}
+
+/** Which session's link or button has the focus. */
+function focusedIn(list) {
+  const row = list.contains(document.activeElement) && document.activeElement.closest(".session");
+  return row ? { id: row.dataset.session, place: [...row.children].indexOf(document.activeElement) } : null;
 }
 
 function confirmed(title) {

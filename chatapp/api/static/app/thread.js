@@ -1,8 +1,10 @@
 // The list of turns on the screen, and a scroll position that follows the answer without fighting the reader.
 
 import { byId, h } from "./dom.js";
+import { isOpen } from "./turn.js";
 import { TurnView } from "./turn_view.js";
 
+const TICK = 500; // countdowns and silences are shown to the second
 const NEAR = 80; // px from the end that still count as "at the end"
 
 export class Thread {
@@ -11,7 +13,7 @@ export class Thread {
   #sticks = true;
   #lastTop = 0;
 
-  /** `actions`: again, cancel, look as TurnView; older(conversation) loads the page before the first turn. */
+  /** `actions`: again, cancel, edit, look as TurnView; older(conversation) loads the page before the first turn. */
   constructor(actions) {
     this.actions = actions;
     this.list = byId("thread");
@@ -22,6 +24,7 @@ export class Thread {
     this.toEnd.onclick = () => this.goToEnd({ smooth: true });
     new ResizeObserver(() => this.#follow()).observe(this.list);
     new ResizeObserver(() => this.#follow()).observe(this.scroll);
+    setInterval(() => this.#tick(), TICK);
   }
 
   /** Show another conversation. */
@@ -59,6 +62,10 @@ export class Thread {
     this.toEnd.hidden = true;
     const behavior = smooth && !matchMedia("(prefers-reduced-motion: reduce)").matches ? "smooth" : "instant";
     this.scroll.scrollTo({ top: this.scroll.scrollHeight, behavior });
+  }
+
+  #tick() {
+    for (const turn of this.#conversation?.shown ?? []) if (isOpen(turn) || turn.againAt) this.#views.get(turn.key)?.tick();
   }
 
   #viewOf(turn) {

@@ -27,10 +27,13 @@ export function newTurn(fields) {
     attempt: 0,
     retry: null,
     retryOf: null, // the job that this one tries again, and stands in for
+    againAt: null, // when the server says that it may be asked again
+    held: null, // "unreachable" or "unable": why a message that is being sent has to wait
     stopping: false, // asked to stop
     cursor: null,
     askedAgainAt: null,
-    heardAt: Date.now(),
+    heardAt: Date.now(), // when anything was last known of it
+    newsAt: Date.now(), // when it last got on
     trace: [],
     events: 0,
     ...fields,
@@ -52,6 +55,9 @@ function compare(a, b) {
   return a[0] - b[0] || a[1] - b[1];
 }
 
+/** Whether an event comes after a cursor, both as text; without a cursor it does. */
+export const isAfter = (id, cursor) => compare(parse(id), parse(cursor)) > 0;
+
 /**
  * Take an event into the turn.
  * Returns "applied"; "stale" when it was seen before; "gap" when events before it are missing and the caller should
@@ -66,7 +72,7 @@ export function apply(turn, event) {
   }
   turn.cursor = event.type === "message_snapshot" ? later(id, parse(event.through)) : id;
   turn.attempt = id[0];
-  turn.heardAt = Date.now();
+  turn.heardAt = turn.newsAt = Date.now();
   turn.preview = null;
   turn.events += 1;
   note(turn, event);
@@ -116,10 +122,12 @@ const HANDLERS = {
 };
 
 function end(turn, event) {
+  const wasRead = !isOpen(turn) && turn.text !== ""; // over HTTP, before this event
   turn.status = ENDS[event.type];
   turn.endedAt = Date.parse(event.created_at) || Date.now();
-  turn.incomplete = event.text === null || event.text === undefined;
-  if (!turn.incomplete) turn.text = event.text;
+  turn.stopping = false;
+  if (typeof event.text === "string") turn.text = event.text;
+  else turn.incomplete = !wasRead;
   Object.assign(turn, { retry: null, model: event.model ?? turn.model, usage: event.usage ?? turn.usage });
   turn.finishReason = event.finish_reason ?? null;
 }
@@ -138,7 +146,15 @@ function note(turn, event) {
 
 /** Take what GET /jobs/{id} says: the end when it has ended, else how far it is. */
 export function applyJob(turn, job) {
+  const before = progress(turn);
+  takeJob(turn, job);
   turn.heardAt = Date.now();
+  if (progress(turn) !== before) turn.newsAt = turn.heardAt;
+}
+
+const progress = (turn) => `${turn.status} ${turn.attempt} ${shownText(turn).length}`;
+
+function takeJob(turn, job) {
   turn.model = job.model ?? turn.model;
   turn.retryOf = job.retry_of ?? turn.retryOf;
   if (OPEN.has(job.status)) {
@@ -146,10 +162,11 @@ export function applyJob(turn, job) {
     turn.retry = at ? { at, reason: job.last_error?.code ?? "", failures: job.failures ?? 0 } : null;
     turn.status = turn.retry ? "retrying" : job.status;
     turn.attempt = Math.max(turn.attempt, job.attempt);
+    turn.stopping ||= job.cancelling === true;
     if ((job.answer_partial ?? "").length > turn.text.length) turn.preview = job.answer_partial;
     return;
   }
-  Object.assign(turn, { status: job.status, preview: null, retry: null, incomplete: false, error: job.error ?? null });
+  Object.assign(turn, { status: job.status, preview: null, retry: null, incomplete: false, stopping: false, error: job.error ?? null });
   Object.assign(turn, { usage: job.usage ?? null, finishReason: job.finish_reason ?? null, attempt: job.attempt });
   if (job.answer !== null && job.answer !== undefined) turn.text = job.answer;
   turn.startedAt = Date.parse(job.started_at) || null;

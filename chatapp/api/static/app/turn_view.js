@@ -1,33 +1,54 @@
-// One turn on the screen: what was said, the answer, its state, and what an engineer wants to know about it.
+// One turn on the screen: what was said, the answer, its state, and what went wrong.
+//
+// Buttons stay the same elements while all else is painted anew: a click needs them under the pointer, and the focus too.
 
-import { copyButton, h, icon } from "./dom.js";
+import { h, icon } from "./dom.js";
+import { Foot } from "./foot.js";
 import { Prose } from "./markdown.js";
-import { traceTable } from "./trace.js";
 import { isOpen, shownText } from "./turn.js";
-import { count, finishOf, shortJob, span, stateOf, timeOf, usageOf } from "./words.js";
+import { isRetryable, problemOf, stateOf, timeOf } from "./words.js";
+
+const STALLED = 60_000; // nothing moves any more: the dots need not pretend
 
 export class TurnView {
   #shownAs = null;
   #waiting = false;
-  #timer = null;
-  #traceOpen = false;
 
-  /** `actions`: again(turn), cancel(turn), look(turn); `position()` says how many open turns stand before this one. */
+  /**
+   * `actions`: again(turn), cancel(turn), edit(turn), look(turn); `position()` says how many open turns stand before this one;
+   * `onPaint()` after it may have grown.
+   */
   constructor(turn, { actions, position, onPaint }) {
     Object.assign(this, { turn, actions, position, onPaint });
-    this.said = h("div.said", {});
-    this.body = h("div.prose", {});
-    // The button stays the same element while all else is painted anew: a click needs it under the pointer, and the focus too.
-    this.stop = this.#button("stop", "Stop", () => this.actions.cancel(this.turn));
-    this.doing = h("span", {});
-    this.state = h("div.state", {}, h("span.dots", {}, h("i"), h("i"), h("i")), this.doing, this.stop);
-    this.problem = h("div.problem", { hidden: true });
-    this.foot = h("footer.foot", {});
-    this.trace = h("div.trace-box", { hidden: true, tabIndex: 0 });
-    this.answer = h("div.answer", {}, this.body, this.state, this.problem, this.foot, this.trace);
-    this.element = h("article.turn", { id: turn.key }, this.said, this.answer);
+    this.said = h("div.said", { dir: "auto" });
+    this.body = h("div.prose", { dir: "auto" });
     this.prose = new Prose(this.body);
+    this.foot = new Foot(turn, { onLook: actions.look });
+    this.answer = h("div.answer", {}, this.body, this.#makeState(), this.#makeProblem(), this.foot.element, this.foot.trace);
+    this.element = h("article.turn", { id: turn.key }, this.said, this.answer);
     this.paint();
+  }
+
+  #makeState() {
+    this.stop = button("stop", "Stop", () => this.actions.cancel(this.turn));
+    this.takeBack = button("pen", "Take back", () => this.actions.edit(this.turn));
+    this.doing = h("span", {});
+    this.state = h("div.state", {}, h("span.dots", {}, h("i"), h("i"), h("i")), this.doing, this.takeBack, this.stop);
+    return this.state;
+  }
+
+  #makeProblem() {
+    this.title = h("strong", {});
+    this.code = h("code", {});
+    this.reason = h("span", {});
+    this.edit = button("pen", "Edit", () => this.actions.edit(this.turn));
+    this.again = button("redo", "Try again", () => {
+      this.again.disabled = true;
+      this.actions.again(this.turn);
+    });
+    const buttons = h("div.problem-buttons", {}, this.edit, this.again);
+    this.problem = h("div.problem", { hidden: true }, icon("stop"), icon("alert"), h("div.problem-text", {}, this.title, this.code, this.reason), buttons);
+    return this.problem;
   }
 
   /** Ask for a repaint at the next frame; any number of events share one. */
@@ -47,13 +68,18 @@ export class TurnView {
     this.element.dataset.status = turn.status;
     if (turn.jobId) this.element.dataset.job = turn.jobId;
     this.element.setAttribute("aria-busy", String(open));
-    if (this.said.textContent !== turn.input) this.said.textContent = turn.input;
+    write(this.said, turn.input);
     this.said.title = timeOf(turn.createdAt);
     this.#paintText(open);
-    this.#paintState(open);
+    this.again.disabled = false; // something came of it
+    this.tick();
+    this.foot.paint();
+  }
+
+  /** Paint what changes with time alone. */
+  tick() {
+    this.#paintState(isOpen(this.turn));
     this.#paintProblem();
-    this.foot.replaceChildren(...(open && !turn.events ? [] : this.#footParts(open)));
-    if (this.#traceOpen) this.trace.replaceChildren(traceTable(turn));
   }
 
   #paintText(open) {
@@ -66,73 +92,38 @@ export class TurnView {
   }
 
   #paintState(open) {
-    const streaming = this.turn.status === "running" && shownText(this.turn) !== "" && this.turn.attempt <= 1;
-    clearTimeout(this.#timer);
+    const { turn } = this;
     this.state.hidden = !open;
-    this.stop.hidden = !open || !this.turn.jobId;
-    this.stop.disabled = this.turn.stopping;
-    const doing = open && (!streaming || this.turn.stopping) ? stateOf(this.turn, this.position()) : "";
-    this.state.classList.toggle("streaming", doing === "");
-    if (this.doing.textContent !== doing) this.doing.textContent = doing;
-    if (this.turn.status === "retrying") this.#timer = setTimeout(() => this.update(), 500);
+    this.stop.hidden = !open || !turn.jobId;
+    this.stop.disabled = turn.stopping;
+    this.takeBack.hidden = !turn.held || turn.withdrawn;
+    const doing = open ? stateOf(turn, this.position()) : "";
+    const streaming = doing === "Answering" && shownText(turn) !== ""; // the growing text says it better
+    this.state.classList.toggle("streaming", streaming);
+    this.state.classList.toggle("stalled", Date.now() - turn.newsAt > STALLED || turn.held !== null);
+    write(this.doing, streaming ? "" : doing);
   }
 
   #paintProblem() {
     const { turn } = this;
-    const words = PROBLEMS[turn.status]?.(turn);
-    this.problem.hidden = !words;
-    if (!words) return;
-    const again = this.#button("redo", turn.status === "unsent" ? "Send again" : "Try again", () => {
-      again.disabled = true;
-      this.actions.again(turn);
-    });
-    this.problem.replaceChildren(
-      icon(turn.status === "cancelled" ? "stop" : "alert"),
-      h("div", {}, h("strong", {}, words[0]), turn.error?.code && h("code", {}, turn.error.code), h("span", {}, words[1])),
-      again,
-    );
-  }
-
-  #footParts(open) {
-    const { turn } = this;
-    if (!turn.jobId) return [];
-    const facts = [turn.model, usageOf(turn.usage), !open && turn.endedAt ? span(turn.endedAt - turn.createdAt) : null, finishOf(turn)];
-    return [
-      !open && turn.text ? copyButton(() => turn.text, "Copy the answer") : null,
-      ...facts.filter(Boolean).map((fact) => h("span", {}, fact)),
-      this.#traceButton(),
-      this.#jobButton(),
-    ].filter(Boolean);
-  }
-
-  #traceButton() {
-    const { turn } = this;
-    const label = turn.events ? count(turn.events, "event") : "details";
-    const button = h("button.fact", { type: "button", ariaExpanded: String(this.#traceOpen), title: "Show what happened" }, label);
-    button.onclick = () => {
-      this.#traceOpen = !this.#traceOpen;
-      this.trace.hidden = !this.#traceOpen;
-      if (this.#traceOpen && !turn.events) this.actions.look(turn);
-      this.paint();
-      this.foot.querySelector(".fact")?.focus();
-    };
-    return button;
-  }
-
-  #jobButton() {
-    const button = copyButton(() => this.turn.jobId, "Copy the job id", "button.job");
-    button.title = this.turn.jobId;
-    const link = h("span.job-id", {}, shortJob(this.turn.jobId));
-    return h("span.job-box", {}, link, button);
-  }
-
-  #button(symbol, label, onclick) {
-    return h("button.button.small", { type: "button", onclick }, icon(symbol), label);
+    const problem = problemOf(turn);
+    this.problem.hidden = !problem;
+    if (!problem) return;
+    write(this.title, problem.title);
+    write(this.code, problem.code ?? "");
+    write(this.reason, problem.text);
+    const unsent = turn.status === "unsent";
+    this.again.hidden = !isRetryable(turn);
+    this.again.lastChild.data = unsent ? "Send again" : "Try again";
+    this.edit.hidden = !(unsent || this.again.hidden);
   }
 }
 
-const PROBLEMS = {
-  failed: (turn) => ["The answer failed.", turn.error?.message ?? "No reason was given."],
-  unsent: (turn) => ["Not sent.", turn.error?.message ?? "The server cannot be reached."],
-  cancelled: (turn) => ["Stopped.", turn.text ? "What had been answered by then was kept." : "Nothing had been answered yet."],
-};
+function button(symbol, label, onclick) {
+  return h("button.button.small", { type: "button", onclick }, icon(symbol), label);
+}
+
+/** Untouched when nothing has changed: a selection in it stays. */
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}

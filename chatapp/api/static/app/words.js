@@ -8,9 +8,9 @@ export const timeOf = (ms) => clock.format(ms);
 export const count = (n, one, many = `${one}s`) => `${number.format(n)} ${n === 1 ? one : many}`;
 
 /** Milliseconds as "840 ms" or "2.4 s". */
-export function span(ms) {
+export function span(ms, digits = 1) {
   if (ms < 1000) return `${Math.max(0, Math.round(ms))} ms`;
-  return ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
+  return ms < 60_000 ? `${(ms / 1000).toFixed(digits)} s` : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
 }
 
 /** The heading that a conversation of that time stands under. */
@@ -31,21 +31,59 @@ export function titleOf(title) {
   return line.replace(/\[\[.*?(\]\]|$)/g, "").replace(/ {2,}/g, " ").trim() || line.replace(/\[\[|\]\]/g, "") || "Untitled";
 }
 
+const QUIET = 6_000; // so long nothing new is no news
+
+/** "in 4 s", or "now" once the time has come. */
+export function inSeconds(at, now = Date.now()) {
+  const seconds = Math.ceil((at - now) / 1000);
+  return seconds > 0 ? `in ${seconds} s` : "now";
+}
+
 /** What an open turn is doing. `position` is the number of open turns before it. */
 export function stateOf(turn, position, now = Date.now()) {
+  if (turn.held) return HELD[turn.held];
   if (turn.status === "sending") return "Sending";
-  if (turn.stopping) return "Stopping";
-  if (turn.status === "retrying") {
-    const seconds = Math.ceil((turn.retry.at - now) / 1000);
-    const what = turn.retry.failures ? `Attempt ${turn.attempt} failed` : "The model cannot be asked yet";
-    const why = turn.retry.reason ? ` (${turn.retry.reason})` : "";
-    return `${what}${why}. Trying again${seconds > 0 ? ` in ${seconds} s` : " now"}`;
-  }
-  if (turn.status === "queued" && position === 1) return "Queued, waiting for the previous turn";
-  if (turn.status === "queued" && position > 1) return `Queued, waiting for ${position} earlier turns`;
-  if (turn.status === "queued") return "Queued, waiting for a worker";
-  return turn.attempt > 1 ? `Answering, attempt ${turn.attempt}` : "Answering";
+  if (turn.status === "queued" && position > 0 && !turn.stopping) return waitingFor(position);
+  if (turn.status === "retrying" && !turn.stopping) return retrying(turn, now);
+  const quiet = now - turn.newsAt;
+  return quiet < QUIET ? doing(turn) : `${doing(turn, true)}, no news for ${span(quiet - (quiet % 1000), 0)}`;
 }
+
+const HELD = {
+  unreachable: "Waiting for the connection. It will be sent by itself",
+  unable: "The server cannot take it now. It will be sent by itself",
+};
+
+function doing(turn, quiet = false) {
+  if (turn.stopping) return "Stopping…";
+  if (turn.status === "queued") return quiet ? "Still waiting for a worker" : "Queued, waiting for a worker";
+  const what = quiet ? "Still working" : "Answering";
+  return turn.attempt > 1 ? `${what}, attempt ${turn.attempt}` : what;
+}
+
+const waitingFor = (position) => (position === 1 ? "Queued, waiting for the previous turn" : `Queued, ${position} before this one`);
+
+function retrying({ attempt, retry }, now) {
+  if (!retry.failures) return `The model cannot be asked yet (${retry.reason}). Next attempt ${inSeconds(retry.at, now)}`;
+  return `Attempt ${attempt} failed${retry.reason ? ` (${retry.reason})` : ""}. Attempt ${attempt + 1} ${inSeconds(retry.at, now)}`;
+}
+
+/** What is wrong with a turn, as `{ title, text, code }`; null when nothing is. */
+export function problemOf(turn, now = Date.now()) {
+  const { status, error } = turn;
+  if (status === "cancelled") return { title: "Stopped.", text: turn.text ? "What had been answered by then was kept." : "Nothing had been answered yet." };
+  if (status !== "failed" && status !== "unsent") return null;
+  const why = (error?.message || "No reason was given").replace(/[^.!?…]$/, "$&.");
+  return { title: status === "failed" ? "The answer failed." : "Not sent.", text: `${why} ${nextStep(turn, now)}`.trim(), code: error?.code };
+}
+
+function nextStep({ error, againAt }, now) {
+  if (againAt) return againAt > now ? `It can be tried again ${inSeconds(againAt, now)}.` : "It can be tried again now.";
+  return error?.retryable === false ? "As it is, it would fail again." : "";
+}
+
+/** Whether asking the same again makes sense. */
+export const isRetryable = (turn) => turn.status === "cancelled" || turn.error?.retryable !== false;
 
 /** Tokens of an ended turn: "12 → 48 tokens". */
 export function usageOf(usage) {
