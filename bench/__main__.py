@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
-from bench import breaker, post, sockets, stream
-from bench.figures import Comparison
+from bench import breaker, fanout, post, resume, sockets, stream
+from bench.figures import Comparison, Finding
 from config.settings import variables
 
-BENCHMARKS: dict[str, Callable[[], Iterator[Comparison]]] = {
+BENCHMARKS: dict[str, Callable[[], Iterator[Comparison] | Iterator[Finding]]] = {
     "post": post.run,
     "stream": stream.run,
     "sockets": sockets.run,
+    "fanout": fanout.run,
+    "resume": resume.run,
     "breaker": breaker.run,
 }
 

@@ -31,10 +31,13 @@ def token_of(user: str) -> str:
 
 
 def post_all(port: int, posts: Sequence[Post]) -> list[dict[str, Any]]:
-    """Send everything. Returns: the answers, in no order. Raises: RuntimeError when one is not a success."""
+    """Send everything. Returns: the answers, in the order of the posts. Raises: RuntimeError when one is not a success."""
     with ThreadPoolExecutor(CLIENTS) as clients:
         shares = clients.map(partial(_client, port), [posts[i::CLIENTS] for i in range(CLIENTS)])
-        return [answer for share in shares for answer in share]
+        answers: list[dict[str, Any]] = [{}] * len(posts)
+        for number, share in enumerate(shares):
+            answers[number::CLIENTS] = share
+        return answers
 
 
 def _client(port: int, posts: Sequence[Post]) -> list[dict[str, Any]]:

@@ -28,5 +28,19 @@ class Comparison:
         return f"{told}  [{self.goal}]" if self.goal else told
 
 
+@dataclass(frozen=True)
+class Finding:
+    """A number that stands for itself."""
+
+    what: str
+    number: float
+    unit: str
+    said: str = ""
+
+    def __str__(self) -> str:
+        told = f"{self.what:<44}{_short(self.number):>9} {self.unit:<20}"
+        return f"{told}  {self.said}" if self.said else told
+
+
 def _short(number: float) -> str:
     return f"{number:,.0f}" if number >= 1_000 else f"{number:.2f}"

@@ -1,5 +1,6 @@
 """Starts real servers for a benchmark on free ports of this machine, and looks at what they use."""
 
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -31,13 +32,15 @@ class Stage:
     _folder: Path
     _stack: ExitStack
 
-    def start(self, child: Child | str) -> int:
+    def start(self, child: Child | str, **env: str) -> int:
         """Start one process of the stack, or one made for the benchmark. Returns: its process id, once it is ready.
+
+        `env` are variables for it alone.
 
         Raises: RuntimeError with its log, when it does not become ready.
         """
         child = self._children[child] if isinstance(child, str) else child
-        return self._stack.enter_context(running(child, {**self.env, **child.env}, self._folder)).pid
+        return self._stack.enter_context(running(child, {**self.env, **child.env, **env}, self._folder)).pid
 
     def run(self, name: str) -> None:
         """Run one of the processes that end by themselves."""
@@ -67,6 +70,12 @@ def stage(**env: str) -> Iterator[Stage]:
             made.start(emulator)
         made.run("provision")
         yield made
+
+
+def open_many_files() -> None:
+    """Let this process, and the servers that it starts, open as many files as the system allows."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 
 
 def cpu_seconds(pid: int) -> float:

@@ -1,16 +1,13 @@
 """Tokens per second and core through the worker's path and Redis, against a bare loop of the `openai` SDK."""
 
-import json
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from bench.figures import Comparison
+from bench.process import Process, started
 from bench.servers import Stage, stage
-from chatapp.dev.process import ROOT
 
 ROUNDS = 4
 
@@ -48,28 +45,10 @@ def run() -> Iterator[Comparison]:
                 yield comparison
 
 
-@contextmanager
-def _child(on: Stage, side: str) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "gevent.monkey", "--module", "bench.stream_child", side]
-    # Leaving the `with` closes its input, at which it ends.
-    with subprocess.Popen(
-        command, env=dict(on.env), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
-    ) as process:
-        try:
-            yield process
-        except BaseException:
-            process.kill()
-            raise
+def _child(on: Stage, side: str) -> AbstractContextManager[Process]:
+    return started(on, [sys.executable, "-m", "gevent.monkey", "--module", "bench.stream_child", side])
 
 
-def _rate(process: "subprocess.Popen[str]", load: Load) -> float:
+def _rate(process: Process, load: Load) -> float:
     """Run a round. Returns: tokens per second of the process's CPU time."""
-    if process.stdin is None or process.stdout is None:
-        raise ValueError("the process has no pipes")
-    process.stdin.write(json.dumps(asdict(load)) + "\n")
-    process.stdin.flush()
-    answer = process.stdout.readline()
-    if not answer:
-        raise RuntimeError(f"a side of the benchmark ended with {process.wait()}")
-    told: dict[str, Any] = json.loads(answer)
-    return load.turns * load.tokens / float(told["cpu"])
+    return load.turns * load.tokens / float(process.ask(**asdict(load))["cpu"])
