@@ -87,8 +87,9 @@ class Subscriptions:
         known = session_id in self._followed
         if not known and len(self._followed) >= self._limit:
             raise RateLimited(f"a socket follows {self._limit} sessions at most")
-        # Attached first and read afterwards: what is published from here on waits in the inbox behind the replay.
-        self._hub.attach(session_id, self._socket)
+        if not known:  # a try that fails would detach what is attached
+            # Attached first and read afterwards: what is published from here on waits in the inbox behind the replay.
+            self._hub.attach(session_id, self._socket)
         try:
             followed, pasts = self._open(session_id, user_id, resume)
             own = self._replay.own(session_id, log_after)
