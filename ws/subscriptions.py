@@ -6,7 +6,7 @@ Redis alone cannot tell (a turn whose events never got there) is looked up once 
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chatapp.errors import ChatappError, NotFound, RateLimited, Unavailable
@@ -118,17 +118,17 @@ class Subscriptions:
         followed = self._followed.get(event.job_id.session_id)
         if followed is None or followed.behind:
             return
-        follower = followed.follower
+        follower, missed = followed.follower, []
         if follower.gap_before(event):
             try:
                 missed = self._replay.after(event.job_id, follower.cursor(event.job_id.turn))
             except Unavailable as error:
                 self._fall_behind(event.job_id.session_id, followed, error)
                 return
-            for earlier in missed:
-                self._deliver(follower, earlier)
-        self._deliver(follower, event)
-        self._listen(followed)
+        head = follower.head
+        passed_on = self._deliver(follower, [*missed, event])
+        if passed_on and (event.job_id.turn == head or follower.head != head):
+            self._listen(followed)  # nothing else breaks the silence of the turn that should speak
 
     def catch_up(self, session_id: str) -> None:
         """Events may have been lost: read what was missed of the turns that were not done, and of those that began meanwhile."""
@@ -179,7 +179,7 @@ class Subscriptions:
             raise NotFound("There is no such session")
         return session
 
-    def _read_missed(self, session_id: str, followed: _Followed) -> None:
+    def _read_missed(self, session_id: str, followed: _Followed) -> int:
         follower = followed.follower
         unfinished = follower.unfinished()
         cursors = {number: follower.cursor(number) for number in unfinished}
@@ -190,7 +190,7 @@ class Subscriptions:
         else:
             followed.sure = False
         followed.behind = False
-        self._pass_on(followed, pasts, own)
+        return self._pass_on(followed, pasts, own)
 
     def _from_table(self, session_id: str, follower: Follower) -> list[Past]:
         session = self._owned(session_id, self._user)
@@ -205,9 +205,8 @@ class Subscriptions:
         try:
             if unfinished := follower.unfinished():
                 missed = self._replay.after(JobId(session_id, unfinished[0]), follower.cursor(unfinished[0]))
-                if missed:
-                    log.info("socket %s was not told %d events of session %s", self._socket.socket_id, len(missed), session_id)
-                    self._read_missed(session_id, followed)
+                if missed and (count := self._read_missed(session_id, followed)):
+                    log.info("socket %s was not told %d events of session %s", self._socket.socket_id, count, session_id)
                     return
             own = self._replay.own(session_id, follower.cursor(OWN_LOG))
             pasts, followed.sure = self._from_table(session_id, follower), True
@@ -222,21 +221,23 @@ class Subscriptions:
 
     # --- passing on
 
-    def _pass_on(self, followed: _Followed, pasts: list[Past], own: OwnPast) -> None:
+    def _pass_on(self, followed: _Followed, pasts: list[Past], own: OwnPast) -> int:
         follower = followed.follower
-        for event in own.events:
-            self._deliver(follower, event)
+        count = self._deliver(follower, own.events)
         for past in pasts:
             follower.expect(past.job_id.turn)
-            for event in past.events:
-                self._deliver(follower, event)
+            count += self._deliver(follower, past.events)
             if past.status.ended:
                 follower.close(past.job_id.turn)
         self._listen(followed)
+        return count
 
-    def _deliver(self, follower: Follower, event: Event) -> None:
-        if follower.accept(event):
+    def _deliver(self, follower: Follower, events: Sequence[Event]) -> int:
+        """Send what may be passed on. Returns: how many events that were."""
+        passed_on = [event for event in events if follower.accept(event)]
+        for event in passed_on:
             self._send(event.text)
+        return len(passed_on)
 
     # --- time
 

@@ -88,6 +88,11 @@ class Follower:
         """Say the last event of an open turn that was passed on."""
         return self._cursors.get(turn)
 
+    @property
+    def head(self) -> int | None:
+        """The first turn of which more is to come: the one that should speak, since turns run in order."""
+        return min((turn for turn in self._cursors if turn != OWN_LOG), default=None)
+
     def unfinished(self) -> list[int]:
         """List the turns of which more is to come, in turn order."""
         return sorted(turn for turn in self._cursors if turn != OWN_LOG)

@@ -6,6 +6,7 @@ import pytest
 
 from chatapp.errors import ChatappError, LiveUnavailable
 from chatapp.live.replay import Replay
+from chatapp.model import EventId
 from tests.unit.resuming import SID, made
 from tests.unit.resuming_world import World
 from ws.hub import Hub
@@ -42,3 +43,49 @@ def test_a_subscribe_that_is_refused_leaves_the_former_one_as_it_was():
     for callback in tuple(wire.callbacks):
         callback(made(1, 1, 0, "message_started").text)
     assert [notice.event.text for notice in heard] == [made(1, 1, 0, "message_started").text]
+
+
+def test_a_turn_that_says_nothing_is_looked_into_while_others_speak():
+    """Its end was never published, and the next turn is being answered: the look is not put off by that one's events."""
+    world = World()
+    world.submit()
+    world.subscribe(resume=False)
+    world.say("message_delta")
+    world.step()
+    world.submit()
+    world.end_unpublished()
+    for _ in range(6):
+        world.say("message_delta")
+        world.step()
+        world.wait(5)
+    assert world.client[1].ended
+
+
+def test_a_turn_that_says_nothing_is_looked_into_while_notices_come():
+    """Nor by what is no answer at all."""
+    world = World()
+    world.submit()
+    world.subscribe(resume=False)
+    world.say("message_delta")
+    world.step()
+    world.end_unpublished()
+    for _ in range(6):
+        world.notice()
+        world.step()
+        world.wait(5)
+    assert world.client[1].ended
+
+
+def test_a_log_with_a_hole_does_not_hide_the_end_from_the_look():
+    """A worker of the former version wrote behind what a replica had lost; what cannot be passed on is not news."""
+    world = World()
+    world.submit()
+    world.subscribe(resume=False)
+    world.say("message_delta")
+    world.step()
+    world.logs.events[1].append(made(1, 1, 2, text="behind the hole"))
+    world.end_unpublished()
+    world.ends[1] = EventId(1, 3)
+    world.truth[1]["1-3"] = ""
+    world.rest()
+    assert world.client[1].ended
