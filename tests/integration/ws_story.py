@@ -16,7 +16,11 @@ from chatapp.server_frames import FRAME
 from tests.integration.workers import until
 from tests.integration.ws_kit import Client, token
 
-USER = "ada"
+USER = f"ada-{secrets.token_hex(4)}"  # whose limits no other test has used
+WRONG = {"type": "subscribe", "id": 9, "session_id": "x"}
+CHATS = 5
+"""Messages that are sent over the sockets before one is refused."""
+
 NOW = "2026-11-21T06:30:00.000Z"
 Line = tuple[str, dict[str, Any]]
 """Who says it (`>` the client, `<` the server), and what."""
@@ -107,6 +111,8 @@ def gallery(url: str, services: Any) -> list[Line]:
         client.until("notice")
         services.pushes.to_user(USER, {"type": "notification", "id": secrets.token_hex(16), "created_at": NOW, "text": "Hello"})
         client.until("notification")
+        client.ask("subscribe", id=WRONG["id"], session_id=WRONG["session_id"])
+        assert client.ask("chat", id=10, message="One too many")["code"] == "rate_limited"
     return lines
 
 
@@ -149,7 +155,13 @@ DIFFERS = frozenset(("id", "seq", "created_at"))
 
 CUT_SHORT = frozenset(("text", "usage"))
 OWN_LOG = 1_795_240_800
-FIXED: dict[str, Any] = {"token": "eyJhbGciOi…", "expires_at": "2026-11-21T06:10:00.000Z", "retry_in": 2.134}
+FIXED: dict[str, Any] = {
+    "user_id": "ada",
+    "retry_after": 714.2,
+    "token": "eyJhbGciOi…",
+    "expires_at": "2026-11-21T06:10:00.000Z",
+    "retry_in": 2.134,
+}
 
 
 def _hex(number: int) -> str:
@@ -160,6 +172,8 @@ def examples(lines: list[Line]) -> dict[str, list[dict[str, Any]]]:
     """Choose one frame of each message and of each set of fields that it came with."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for who, frame in lines:
+        if frame == WRONG:
+            continue
         name = frame["type"] if who == ">" else message_id(type(FRAME.validate_python(frame)))
         found.setdefault(name, {}).setdefault(shape(frame), frame)
     return {name: list(kinds.values()) for name, kinds in sorted(found.items())}
