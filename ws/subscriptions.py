@@ -97,7 +97,6 @@ class Subscriptions:
             if not known:
                 self._hub.detach(session_id, self._socket)
             raise
-        followed.follower.open(OWN_LOG, own.cursor)
         self._followed[session_id], self._user = followed, user_id
         self._send(write("subscribed", frame_id, session_id=session_id, turns=[past.shown for past in pasts], log=own.shown))
         self._pass_on(followed, pasts, own)
@@ -223,6 +222,7 @@ class Subscriptions:
 
     def _pass_on(self, followed: _Followed, pasts: list[Past], own: OwnPast) -> int:
         follower = followed.follower
+        follower.open(OWN_LOG, own.cursor)
         count = self._deliver(follower, own.events)
         for past in pasts:
             follower.expect(past.job_id.turn)

@@ -96,20 +96,28 @@ class Replay:
             raise LiveUnavailable("the events cannot be read now", retry_after=1) from error
 
     def own(self, session_id: str, cursor: EventId | None) -> OwnPast:
-        """Read the session's own log behind a cursor; without one only where it ends."""
+        """Read the session's own log behind a cursor; without one only where it ends.
+
+        A log that ends before the cursor was lost, in whole or in part, and gives lower ids now: it is followed from its end.
+        """
         name = JobId(session_id, OWN_LOG)
         if cursor is None:
-            try:
-                last = self._log.last(name)
-            except RedisError as error:
-                raise LiveUnavailable("the events cannot be read now", retry_after=1) from error
-            return OwnPast(Event.decode(last).id if last else BEGINNING, recovered=True, events=())
+            return OwnPast(self._end_of(name), recovered=True, events=())
         if cursor == BEGINNING:
             events = self.after(name, None)
             return OwnPast(cursor, recovered=not events or events[0].id.seq == 0, events=events)
         events = self.after(name, just_before(cursor))
-        held = bool(events) and events[0].id == cursor
+        if not events:
+            return OwnPast(min(cursor, self._end_of(name)), recovered=False, events=())
+        held = events[0].id == cursor
         return OwnPast(cursor, recovered=held, events=events[1:] if held else events)
+
+    def _end_of(self, log: JobId) -> EventId:
+        try:
+            last = self._log.last(log)
+        except RedisError as error:
+            raise LiveUnavailable("the events cannot be read now", retry_after=1) from error
+        return Event.decode(last).id if last else BEGINNING
 
     def from_logs(self, session_id: str, user_id: str, first: int, cursors: Mapping[int, EventId | None]) -> list[Past] | None:
         """Read the turns from `first` on by what Redis has alone, each behind its cursor.

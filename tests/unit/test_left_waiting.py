@@ -7,7 +7,7 @@ import pytest
 from chatapp.errors import ChatappError, LiveUnavailable
 from chatapp.live.replay import Replay
 from chatapp.model import EventId
-from tests.unit.resuming import SID, made
+from tests.unit.resuming import SID, ids, made
 from tests.unit.resuming_world import World
 from ws.hub import Hub
 from ws.subscriptions import Subscriptions
@@ -89,3 +89,35 @@ def test_a_log_with_a_hole_does_not_hide_the_end_from_the_look():
     world.truth[1]["1-3"] = ""
     world.rest()
     assert world.client[1].ended
+
+
+@pytest.mark.parametrize("again", [[], [(1_600_000_000, 0), (1_600_000_000, 1)]])
+def test_a_log_of_the_session_that_ends_before_the_cursor_goes_on_all_the_same(again):
+    """Lost, and begun anew by a Redis whose clock is behind or in the same second: what is told from now on is passed on."""
+    world = World()
+    world.subscribe(resume=False)
+    world.logs.events[0] = [made(0, *at, "notice") for at in again]
+    world.note_cursor = "1700000000-7"
+    world.subscriptions.begin(SID, "ann", None, None, EventId.parse(world.note_cursor))
+    said = made(0, 1_600_000_000, len(again), "notice")
+    world.logs.events[0].append(said)
+    world.subscriptions.live(said)
+    assert ids(world.notes) == [str(said.id)]
+
+
+def test_a_log_of_the_session_that_a_replica_has_less_of_goes_on_all_the_same():
+    """The ids that it gives next were given before; who follows in the meantime hears them."""
+    world = World()
+    world.subscribe(resume=False)
+    for _ in range(6):
+        world.notice()
+        world.step()
+    del world.logs.events[0][4:]
+    heard = len(world.notes)
+    world.notes = []
+    world.subscriptions.catch_up(SID)
+    world.wait(31)
+    world.notice()
+    world.step()
+    assert heard == 6
+    assert len(world.notes) == 1
