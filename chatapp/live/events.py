@@ -158,11 +158,13 @@ class TurnLog:
             self._freeze()
             return list(self.unsent)
 
-    def sent(self, answer: str, count: int) -> None:
-        """Take Redis' word about the first `count` unsent events. For the flusher."""
+    def sent(self, answer: str, events: Sequence[tuple[int, str, bool]]) -> None:
+        """Take Redis' word about the first unsent events, which `take` gave. For the flusher."""
         with self._lock:
+            if answer != "STALE" and (not self.unsent or self.unsent[0][0] != events[0][0]):
+                return  # the log was begun anew meanwhile: the answer is not about that
             if answer == "OK":
-                del self.unsent[:count]
+                del self.unsent[: len(events)]
             elif answer == "LOST" and self.closed_at is not None:
                 # The end carries the whole text, so it may stand alone; the pieces before it are of no use any more.
                 del self.unsent[:-1]
@@ -258,7 +260,7 @@ class Flusher:
         for (turn_log, unsent), answer in zip(calls, answers, strict=True):
             if isinstance(answer, Exception):
                 continue
-            turn_log.sent(answer, len(unsent))
+            turn_log.sent(answer, unsent)
             if answer == "LOST" and turn_log.unsent:
                 self.kick(turn_log, now=True)
         if failures:  # of one log, say; what belongs to the others has been told to them

@@ -3,12 +3,13 @@
 import json
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from redis import Redis
 
 from chatapp.errors import LogLost, StaleAttempt
-from chatapp.live.events import EventLog
+from chatapp.live.events import EventLog, TurnLog
 from chatapp.model import EventId, Status, new_session_id
 from tests.unit.test_history import turn as made_turn
 
@@ -190,3 +191,15 @@ def test_a_deleted_session_stays_nobodys_when_a_late_end_is_published(events, re
     ended = replace(turn, status=Status.COMPLETED, end_id=EventId(1, 1), ended_at=1, answer="x")
     assert events.publish_end(ended)
     assert events.known(turn.session_id, 1)[0] == ""
+
+
+def test_the_answer_to_what_was_sent_before_does_not_end_the_log_that_was_begun_anew(services):
+    """A delta is under way, to the log that was lost, while its writer already begins it anew; then the model thinks for long."""
+    by_hand = SimpleNamespace(kick=lambda _log, **_when: None)
+    log = TurnLog(claimed(), services.clock, by_hand)
+    log.delta("a")
+    under_way = log.take()
+    log.reseed()
+    log.sent("LOST", under_way)
+    log.check()
+    assert [json.loads(text)["type"] for _, text, _ in log.take()] == ["message_snapshot"]
