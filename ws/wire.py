@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 SEND_SECONDS = 10.0
 """Longest time that a peer may take to make room for one frame."""
 
+SEND_BUFFER_BYTES = 262_144
+"""What the kernel holds of a slow reader, besides our own inbox; by itself it takes up to 4 MB for each."""
+
 DRAIN_SECONDS = 1.0
 """How long a peer may go on sending after the close."""
 
@@ -69,6 +72,7 @@ class WholeFrames:
     __slots__ = ("_broken", "_lock", "_meter", "_sock", "owner")
 
     def __init__(self, sock: socket.socket, meter: Meter | None = None) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._sock = sock
         self._meter = meter
         self._lock = threading.Lock()
@@ -94,7 +98,8 @@ class WholeFrames:
         until = time.monotonic() + SEND_SECONDS
         while rest:
             try:
-                rest = rest[self._sock.send(rest, socket.MSG_DONTWAIT) :]
+                # Not `send`: gevent's waits in spite of the flag, for as long as the peer likes.
+                rest = rest[self._sock.sendmsg([rest], [], socket.MSG_DONTWAIT) :]
             except BlockingIOError:
                 self._wait_writable(until - time.monotonic())
 

@@ -142,6 +142,18 @@ def test_what_waits_for_a_slow_reader_is_bounded_in_bytes(url, user, submit, ser
         assert seen == worker.written[: len(seen)]
 
 
+def test_a_reader_that_never_reads_is_cut_and_forgotten(url, user, submit, services, registry):
+    """Its window is shut, so it cannot be told why: after ten seconds for one frame it is gone, and everything with it."""
+    job_id = submit().job_id
+    worker = Hand(services.redis, job_id)
+    with signed_in(url, user, sockopt=SMALL_BUFFER) as never:
+        never.ask("subscribe", session_id=job_id.session_id)
+        worker.say("message_started", model="m")
+        for _ in range(60):
+            worker.say(text="x" * 40_000, part=0)
+        wait_for(lambda: registry.sockets_of(user) == [], 30)
+
+
 def until_closed(client):
     """The ids of the events that a client is sent before it is closed."""
     seen = []
