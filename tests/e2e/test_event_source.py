@@ -1,14 +1,16 @@
 """A browser's own EventSource, on a page of another origin than the API's, by one-time tickets."""
 
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from tests.stack import Stack
+from tests.stack import ROOT, Stack
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
 
@@ -85,3 +87,22 @@ def test_a_browser_reads_a_job_to_its_end_and_comes_no_more(page: Page, stack: S
     assert "".join(said) == "read by a browser"
     assert found["rest"] == []
     assert answers == [200, 401, 204]
+
+
+def test_the_page_of_the_docs_comes_back_where_it_stopped(page: Page, stack: Stack) -> None:
+    """Offline in mid-answer: another ticket, the cursor, and each event is shown once."""
+    match = re.search(r"```js\n(.*?)```", (ROOT / "docs/events-over-http.md").read_text(), re.DOTALL)
+    assert match is not None
+    page.evaluate("api => { window.API = api; window.shown = []; }", stack.api)
+    page.add_script_tag(content=match[1])
+    headers = stack.headers()
+    posted = httpx.post(f"{stack.api}/chat", json={"message": "[[tokens=40]] [[delay=0.1]]"}, headers=headers).raise_for_status()
+    page.evaluate("([job, headers]) => follow(job, headers, (event) => shown.push(event))", [posted.json(), headers])
+    page.wait_for_function("shown.length > 3")
+    page.context.set_offline(True)
+    page.context.set_offline(False)
+    page.wait_for_function("shown.at(-1).type === 'message_completed'")
+    events = [event for event in page.evaluate("shown") if event["type"] != "subscribed"]
+    assert [event["id"] for event in events] == [f"1-{n}" for n in range(len(events))]
+    assert len(page.evaluate("shown")) - len(events) > 1, "the stream was not cut"
+    assert "".join(e["text"] for e in events if e["type"] == "message_delta") == events[-1]["text"]
