@@ -3,6 +3,7 @@
 import logging
 import secrets
 import socket
+import struct
 from collections.abc import Callable, Iterator
 
 from flask import Blueprint, Response, request
@@ -30,6 +31,9 @@ RETRY_MS = (1_000, 3_000)
 
 HEADERS = {"Content-Type": EVENT_STREAM, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 """The last is for nginx, which would keep small events back."""
+
+AT_ONCE = struct.pack("ii", 1, 0)
+"""SO_LINGER of no seconds: the kernel drops the megabytes that a reader did not take when the connection is closed."""
 
 HEARTBEAT = b":\n\n"
 
@@ -117,6 +121,7 @@ def _hang_up() -> Callable[[], None]:
         try:
             # Through a duplicate, since gevent's own `shutdown` throws an error into the writer, which the server would log.
             with connection.dup() as same:
+                same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
                 same.shutdown(socket.SHUT_RDWR)
         except OSError as error:
             log.debug("a reader was gone already: %s", error)

@@ -10,6 +10,7 @@ import httpx2 as httpx
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from tests.faults.proxy import FaultProxy
 from tests.stack import ROOT, Stack
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
@@ -90,19 +91,20 @@ def test_a_browser_reads_a_job_to_its_end_and_comes_no_more(page: Page, stack: S
 
 
 def test_the_page_of_the_docs_comes_back_where_it_stopped(page: Page, stack: Stack) -> None:
-    """Offline in mid-answer: another ticket, the cursor, and each event is shown once."""
+    """Cut off in mid-answer: another ticket, the cursor, and each event is shown once."""
     match = re.search(r"```js\n(.*?)```", (ROOT / "docs/events-over-http.md").read_text(), re.DOTALL)
     assert match is not None
-    page.evaluate("api => { window.API = api; window.shown = []; }", stack.api)
-    page.add_script_tag(content=match[1])
-    headers = stack.headers()
-    posted = httpx.post(f"{stack.api}/chat", json={"message": "[[tokens=40]] [[delay=0.1]]"}, headers=headers).raise_for_status()
-    page.evaluate("([job, headers]) => follow(job, headers, (event) => shown.push(event))", [posted.json(), headers])
-    page.wait_for_function("shown.length > 3")
-    page.context.set_offline(True)
-    page.context.set_offline(False)
-    page.wait_for_function("shown.at(-1).type === 'message_completed'")
-    events = [event for event in page.evaluate("shown") if event["type"] != "subscribed"]
+    message, headers = {"message": "[[tokens=40]] [[delay=0.1]]"}, stack.headers()
+    with FaultProxy(int(stack.api.rpartition(":")[2]), http=False) as proxy:
+        page.evaluate("api => { window.API = api; window.shown = []; }", proxy.url)
+        page.add_script_tag(content=match[1])
+        posted = httpx.post(f"{stack.api}/chat", json=message, headers=headers, trust_env=False).raise_for_status()
+        page.evaluate("([job, headers]) => { follow(job, headers, (event) => shown.push(event)); }", [posted.json(), headers])
+        page.wait_for_function("shown.length > 3")
+        assert proxy.cut()
+        page.wait_for_function("shown.at(-1).type === 'message_completed'")
+        shown = page.evaluate("shown")
+    events = [event for event in shown if event["type"] != "subscribed"]
     assert [event["id"] for event in events] == [f"1-{n}" for n in range(len(events))]
-    assert len(page.evaluate("shown")) - len(events) > 1, "the stream was not cut"
+    assert [event["turns"][0]["recovered"] for event in shown if event["type"] == "subscribed"] == [True, True]
     assert "".join(e["text"] for e in events if e["type"] == "message_delta") == events[-1]["text"]
