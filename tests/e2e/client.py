@@ -1,4 +1,4 @@
-"""A plain client of a running stack: HTTP by httpx, events by a WebSocket."""
+"""A client of a running stack: the library, and beside it the bare wire, for tests that must see what the server sends."""
 
 import json
 import time
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import httpx2
 from websocket import create_connection
 
+from chatapp.client import Client
 from chatapp.payloads import TERMINAL
 
 
@@ -17,6 +18,11 @@ class ChatClient:
         self.stack = stack
         self.headers = stack.headers(user)
         self.http = httpx2.Client(base_url=stack.api, headers=self.headers, timeout=30)
+        self.library = self.connected()
+
+    def connected(self, **how):
+        """The library as this user, over the transport and with the patience that are named."""
+        return Client(self.stack.api, self.headers["Authorization"].removeprefix("Bearer "), **how)
 
     def post(self, message, **body):
         answer = self.http.post("/chat", json={"message": message, **body})
@@ -24,9 +30,7 @@ class ChatClient:
         return answer.json()
 
     def job(self, job_id, wait=0):
-        answer = self.http.get(f"/jobs/{job_id}", params={"wait": wait} if wait else None)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        return self.library.job(job_id, wait=wait)
 
     def ended(self, job_id, seconds=60):
         """The job once it has ended."""
@@ -48,7 +52,7 @@ class ChatClient:
             socket.close()
 
     def events(self, job, after=None):
-        """Yield the events of a job, up to its end."""
+        """Yield the events of a job, up to its end, as they come over one socket: the library would mend what is wrong."""
         with self.socket() as socket:
             resume = {"job_id": job["job_id"], "after": after}
             socket.send(json.dumps({"type": "subscribe", "session_id": job["session_id"], "resume": resume}))
@@ -63,6 +67,7 @@ class ChatClient:
 
     def close(self):
         self.http.close()
+        self.library.close()
 
 
 def text_of(events):

@@ -38,6 +38,30 @@ def test_a_message_is_answered_live_and_kept(client):
     assert text_of(events) == events[-1]["text"] == stored["answer"]
 
 
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+def test_the_library_follows_over_either_transport(client, transport):
+    """The same events as the bare socket brings, once and in order, and the stored answer."""
+    with client.connected(transport=transport) as library, library.chat("Tell me about queues [[tokens=40]]") as answer:
+        events = [event.as_dict() for event in answer]
+    assert events == list(client.events({"job_id": answer.job_id, "session_id": answer.session_id}))
+    assert answer.text == client.job(answer.job_id)["answer"]
+
+
+def test_the_library_cancels_and_tries_again(client):
+    """What was said stays; the retry is a job of its own, in the same session."""
+    answer = client.library.chat("long [[tokens=2000]] [[delay=0.01]]")
+    for event in answer:
+        if event.delta:
+            answer.cancel()
+            break
+    assert answer.text
+    assert answer.end.type == "message_cancelled"
+    again = client.library.retry(answer.job_id)
+    assert again.session_id == answer.session_id
+    assert client.library.cancel(again.job_id)["retry_of"] == answer.job_id
+    assert again.text == client.ended(again.job_id).get("answer", "")
+
+
 def test_the_202_says_where_to_go_on(client, stack):
     """Location, links, position, ids."""
     answer = client.http.post("/chat", json={"message": "hi"})
@@ -162,6 +186,7 @@ def test_a_worker_killed_in_mid_answer_costs_a_reset_and_not_the_answer(tmp_path
                 os.kill(stack.pids()["worker"], signal.SIGKILL)
         kinds = [e["type"] for e in events]
         stored = client.job(job["job_id"])
+        assert [event.as_dict() for event in client.library.follow(job["job_id"])] == events
         client.close()
     assert kinds.count("message_reset") == 1
     assert kinds[-1] == "message_completed"
