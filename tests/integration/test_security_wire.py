@@ -64,8 +64,8 @@ BROKEN: dict[str, tuple[bytes, int]] = {
     "a continuation of nothing": (frame(CONTINUATION, b"x"), PROTOCOL_ERROR),
     "a message within a message": (frame(TEXT, b"x", fin=False) + frame(TEXT, b"x"), PROTOCOL_ERROR),
     "a binary end of a text": (frame(TEXT, b"x", fin=False) + frame(BINARY, b"x"), PROTOCOL_ERROR),
-    "length 2^63": (frame(TEXT, length=2**63), PROTOCOL_ERROR),
-    "length 2^64 - 1": (frame(TEXT, length=2**64 - 1), PROTOCOL_ERROR),
+    "length 2^63": (frame(TEXT, length=2**63), TOO_BIG),
+    "length 2^64 - 1": (frame(TEXT, length=2**64 - 1), TOO_BIG),
     "a length that needed fewer bytes": (b"\x81\xfe\x00\x01" + b"\x00" * 5, PROTOCOL_ERROR),
     "invalid UTF-8": (frame(TEXT, b"\xff\xfe"), NOT_UTF8),
     "UTF-8 cut at the end": (frame(TEXT, "é".encode()[:1]), NOT_UTF8),
@@ -163,14 +163,13 @@ def test_who_sends_nothing_that_can_be_understood_is_closed(servers, user):
 
 
 @pytest.mark.usefixtures("unharmed")
-@pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_a_message_without_end_is_cut_before_it_is_in_memory(servers, user, opcode):
+def test_a_message_without_end_is_cut_before_it_is_in_memory(servers, user):
     """A frame that claims 1 GB, and fragments that add up: refused at the limit, and the connection ends while more comes."""
     piece = b"x" * 65_536
     fragments = frame(CONTINUATION, b"x" * 1_000, fin=False) * 64
     for first, more in (
-        (frame(opcode, piece, length=2**30), piece),
-        (frame(opcode, b"x" * 1_000, fin=False) + fragments, fragments),
+        (frame(BINARY, piece, length=2**30), piece),
+        (frame(TEXT, b"x" * 1_000, fin=False) + fragments, fragments),
     ):
         before, until = servers.memory(), time.monotonic() + 10
         with opened(servers, user) as raw:
@@ -258,11 +257,10 @@ def test_half_a_frame_and_then_silence_costs_one_socket(servers, user, cut):
 
 KEY = "Sec-WebSocket-Key: " + "A" * 22 + "=="
 VERSION = "Sec-WebSocket-Version: 13"
-ANY_KEY = pytest.mark.xfail(strict=True, reason="simple-websocket takes any text for a key")
 HANDSHAKES = [
     pytest.param("GET", [VERSION], id="no key"),
-    pytest.param("GET", ["Sec-WebSocket-Key: eA==", VERSION], id="key too short", marks=ANY_KEY),
-    pytest.param("GET", ["Sec-WebSocket-Key: %%%", VERSION], id="key not base64", marks=ANY_KEY),
+    pytest.param("GET", ["Sec-WebSocket-Key: eA==", VERSION], id="key too short"),
+    pytest.param("GET", ["Sec-WebSocket-Key: %%%", VERSION], id="key not base64"),
     pytest.param("GET", [KEY, "Sec-WebSocket-Version: 8"], id="version 8"),
     pytest.param("GET", [KEY], id="no version"),
     pytest.param("POST", [KEY, VERSION], id="POST"),
