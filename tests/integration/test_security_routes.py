@@ -26,9 +26,12 @@ from tests.integration.ws_kit import signed_in
 PUBLIC = {
     "GET /",
     "GET /docs",
+    "GET /docs/<name>",
+    "GET /docs/<name>.md",
     "GET /static/<path:name>",
     "GET /openapi.json",
     "GET /app-config",
+    "GET /asyncapi.json",
     "GET /health/live",
     "GET /health/ready",
     "GET /health/redis",
