@@ -146,16 +146,25 @@ class Subscriptions:
             self.end(session_id)
 
     def look(self) -> None:
-        """Read again what could not be read, and look into silence, where that is due."""
+        """Read again what could not be read, and look into silence, where that is due.
+
+        Ends at the first that fails: what is away for one session is away for all, and the client's frames wait meanwhile.
+        """
         now = self._clock.monotonic()
-        for session_id, followed in tuple(self._followed.items()):
-            if followed.look_at > now:
-                continue
-            if followed.behind:
-                self.catch_up(session_id)
-            else:
-                self._look_into(session_id, followed)
+        due = sorted((followed.look_at, session_id) for session_id, followed in self._followed.items())
+        for look_at, session_id in due:
+            if look_at > now:
+                break
+            if not self._looked_at(session_id, self._followed[session_id]):
+                self.due_at = self._clock.monotonic() + RETRY_SECONDS  # those that were not reached come first then
+                return
         self.due_at = min((followed.look_at for followed in self._followed.values()), default=NEVER)
+
+    def _looked_at(self, session_id: str, followed: _Followed) -> bool:
+        if followed.behind:
+            self.catch_up(session_id)
+            return not followed.behind or session_id not in self._followed
+        return self._look_into(session_id, followed)
 
     # --- reading
 
@@ -196,8 +205,8 @@ class Subscriptions:
         numbers = numbers_to_catch_up(session, follower.unfinished(), follower.highest)
         return [self._replay.past(session, number, follower.cursor(number)) for number in numbers]
 
-    def _look_into(self, session_id: str, followed: _Followed) -> None:
-        """Nothing was heard for a while: look at the log of the turn that should speak, then at the table."""
+    def _look_into(self, session_id: str, followed: _Followed) -> bool:
+        """Nothing was heard for a while: look at the log of the turn that should speak, then at the table. False if it cannot."""
         follower = followed.follower
         followed.pause = min(followed.pause * 2, LONGEST_SILENCE_SECONDS)
         pause = followed.pause
@@ -206,17 +215,19 @@ class Subscriptions:
                 missed = self._replay.after(JobId(session_id, unfinished[0]), follower.cursor(unfinished[0]))
                 if missed and (count := self._read_missed(session_id, followed)):
                     log.info("socket %s was not told %d events of session %s", self._socket.socket_id, count, session_id)
-                    return
+                    return True
             own = self._replay.own(session_id, follower.cursor(OWN_LOG))
             pasts, followed.sure = self._from_table(session_id, follower), True
         except Unavailable as error:
             log.info("socket %s looks at session %s again later: %s", self._socket.socket_id, session_id, error)
+            self._listen(followed, pause)
+            return False
         except NotFound:  # deleted meanwhile
             self.end(session_id)
-            return
-        else:
-            self._pass_on(followed, pasts, own)
+            return True
+        self._pass_on(followed, pasts, own)
         self._listen(followed, pause)
+        return True
 
     # --- passing on
 

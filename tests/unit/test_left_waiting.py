@@ -121,3 +121,28 @@ def test_a_log_of_the_session_that_a_replica_has_less_of_goes_on_all_the_same():
     world.step()
     assert heard == 6
     assert len(world.notes) == 1
+
+
+def test_one_look_does_not_wait_for_an_absent_redis_a_hundred_times():
+    """Each try may take half a second, and the client's frames wait meanwhile: what is away for one session is away for all."""
+    world = World()
+    many = Subscriptions(
+        world, hub=world, sessions=world, replay=Replay(world.logs, world), clock=world, send=lambda _t: None, limit=100
+    )
+    world.submit()
+    followed = [f"{n:032x}" for n in range(100)]
+    for session_id in followed:
+        many.begin(session_id, "ann", None, None)
+    world.logs.away = True
+    for session_id in followed:
+        many.catch_up(session_id)
+    for _ in range(3):
+        before = world.logs.reads
+        world.seconds += 1
+        many.look()
+        assert world.logs.reads - before <= 2
+    world.logs.away = False
+    for _ in range(100):
+        world.seconds += 1
+        many.look()
+    assert not any(f.behind for f in many._followed.values())
