@@ -15,7 +15,7 @@ from redis import Redis
 
 from chatapp.dev import twin
 from chatapp.dev.ports import free_port
-from chatapp.live.events import channel_of
+from chatapp.live.events import channel_of, key_of
 from tests.integration.sse_kit import api_server
 from tests.integration.ws_kit import Hand, ids, token
 from tests.servers import running
@@ -179,6 +179,25 @@ def test_a_silent_hole_in_the_channel_is_filled_from_the_log(api, user, submit, 
         again.say("message_reset", publish=False)
         again.say("message_completed")
         assert ids(reading.events()) == worker.written + again.written
+
+
+def test_a_log_that_was_lost_goes_on_with_all_the_text(api, user, submit, hand, services):
+    """Redis came back empty: what hangs in the air is not told; what the worker begins the log anew with is, to all."""
+    job_id = submit().job_id
+    worker = hand(job_id)
+    with api.read(job_id, user) as reading:
+        reading.subscribed()
+        worker.say("message_started")
+        seen = next(reading.messages()).json["id"]
+        services.redis.delete(key_of(job_id))
+        worker._seq += 3
+        hangs_in_the_air = worker.say(text="d")
+        anew = worker.say("message_snapshot", text="abcd", through=hangs_in_the_air)
+        end = worker.say("message_completed", text="abcd")
+        assert [seen, *ids(reading.events())] == ["1-0", anew, end]
+    with api.read(job_id, user, "1-0") as reading:
+        assert reading.subscribed()["recovered"] is False
+        assert ids(reading.events()) == [anew, end]
 
 
 def test_a_cut_channel_is_made_good(api, user, submit, hand, services):
