@@ -76,11 +76,12 @@ class Answer:
         for _ in self:
             pass
         end = self._order.end
-        if end is not None and end.type == ERROR:
-            raise Failed(
-                end.data["code"], end.data.get("message") or end.data["code"], retryable=end.data.get("retryable", False)
-            )
-        if end is not None and not self._whole(end):
+        if end is None:
+            raise self._gave_up("the answer was left before its end")
+        if end.type == ERROR:
+            code = str(end.data["code"])
+            raise Failed(code, end.data.get("message") or code, retryable=end.data.get("retryable", False))
+        if not self._whole(end):
             self._order.text = self._http.get(f"/jobs/{self.job_id}").get("answer") or ""
         return self._order.text
 

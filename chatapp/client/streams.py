@@ -67,7 +67,8 @@ class WebSocketStream:
                 header=[f"Authorization: Bearer {token}"],
                 suppress_origin=True,
                 timeout=CONNECT_SECONDS,
-                skip_utf8_validation=True,
+                redirect_limit=0,  # the token is for this host alone
+                skip_utf8_validation=True,  # json.loads does it
             )
         except WebSocketBadStatusException as error:
             raise _handshake_refused(error) from error
@@ -172,7 +173,8 @@ class EventStream:
         if self._response.status_code == HTTPStatus.NO_CONTENT:
             return {"type": OVER}
         try:
-            field, _, value = next(self._lines).partition(": ")
+            field, _, value = next(self._lines).partition(":")
+            value = value.removeprefix(" ")
             frame = json.loads(value) if field == "data" else {}
         except StopIteration:
             raise Broken("the server has closed the stream", pause=self._retry) from None

@@ -13,11 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 
 import pytest
+from redis import Redis
 
 from chatapp.client import FORGET, Answer, Client, Event
 from chatapp.dev import alone, twin
@@ -83,6 +84,9 @@ def redis_server(tmp_path_factory):
     port = free_port()
     server = Restartable(twin.redis(port, folder / "data"), folder)
     server.port, server.data = port, folder / "data"
+    with closing(Redis(port=port)) as redis:
+        # While it syncs its file, Redis answers before it has written: what it said may then not be what it knows again.
+        redis.config_set("appendfsync", "no")
     yield server
     server.stop()
 
@@ -195,10 +199,15 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
-@pytest.fixture
-def runs(api, cutter, record_property):
-    """Clients whose way to the WebSocket server is the cutter."""
+@pytest.fixture(autouse=True)
+def _seed():
+    """Say it, for when the test fails."""
     print(f"CUTS_SEED={SEED}")
+
+
+@pytest.fixture
+def runs(api, cutter):
+    """Clients whose way to the WebSocket server is the cutter."""
     return Runs(api, websocket=f"ws://127.0.0.1:{cutter.port}/ws")
 
 

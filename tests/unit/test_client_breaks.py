@@ -314,6 +314,8 @@ def test_a_consumer_may_leave_early(server, client):
     with client.chat("hi") as answer:
         assert next(answer).id == "1-0"
     assert list(answer) == []
+    with pytest.raises(Disconnected, match="left before its end"):
+        _ = answer.text
     assert [e.id for e in client.follow(JOB, after=answer.after)] == ["1-1", "1-2", "1-3"]
     answer.cancel()
     assert server.requests[-1][0] == f"POST /jobs/{JOB}/cancel"
