@@ -154,17 +154,19 @@ def test_events_are_taken_once_and_gaps_are_noticed(open_page: OpenPage) -> None
             ];
             const before = [turn.text, turn.status];
             outcomes.push(take("2-0", "message_reset", { model: "m" }));
+            const dropped = turn.text;
             outcomes.push(take("1-9", "message_delta", { kind: "text", text: "stale" }));
             outcomes.push(take("2-10", "message_snapshot", { text: "snap", through: "2-10" }));
             outcomes.push(take("2-11", "from_the_future", {}));
             outcomes.push(take("2-12", "message_delta", { kind: "text", text: "shot" }));
             const partial = turn.text;
             outcomes.push(take("3-0", "message_completed", { text: "whole", model: "m", finish_reason: "stop" }));
-            return { outcomes, before, partial, after: [turn.text, turn.status], events: turn.events };
+            return { outcomes, before, dropped, partial, after: [turn.text, turn.status], events: turn.events };
         }"""
     )
     assert told["outcomes"] == ["applied", "applied", "stale", "gap", *["applied"] * 4, "stale", *["applied"] * 4]
     assert told["before"] == ["ac", "retrying"]
+    assert told["dropped"] == ""
     assert told["partial"] == "snapshot"
     assert told["after"] == ["whole", "completed"]
     assert told["events"] == 10

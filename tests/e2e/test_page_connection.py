@@ -181,6 +181,29 @@ def test_an_accepted_message_whose_202_was_lost_is_stored_once(open_page: OpenPa
     assert turn(page, 1).get_attribute("data-job") == jobs[0]
 
 
+def test_a_message_whose_202_was_lost_before_a_reload_is_shown_once(open_page: OpenPage, complaints: Complaints) -> None:
+    """The page that is loaded finds the message in the conversation and in its outbox: the two become one."""
+    complaints.expect(REFUSED)
+    page = open_page()
+    send(page, "Hello [[echo=ok]]")
+    expect_status(page, 1, "completed")
+
+    def lose(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.route("**/chat", lose)
+    with page.expect_event("requestfailed"):
+        send(page, "Only once [[echo=once]]")
+    page.reload()
+    expect(turn(page, 3).locator(".state")).to_contain_text("Waiting for the connection")
+    expect_status(page, 2, "completed")
+    page.unroute("**/chat")
+    page.evaluate("dispatchEvent(new Event('online'))")
+    expect(page.locator("article.turn")).to_have_count(2)
+    expect(prose(page, 2)).to_have_text("once")
+
+
 def test_a_message_is_taken_back_while_it_waits(open_page: OpenPage, complaints: Complaints) -> None:
     """Who no longer wants to send what waits gets it back into the box, to change it; nothing is sent."""
     complaints.expect(REFUSED)

@@ -2,8 +2,9 @@
 
 import { fetchConfig } from "./api.js";
 import { byId } from "./dom.js";
+import { forgetAll, keep, recall } from "./kept.js";
 
-const KEPT = "chatapp.token";
+const KEPT = "token";
 
 export class Identity {
   #token;
@@ -11,7 +12,7 @@ export class Identity {
 
   constructor(config) {
     this.isDev = config.dev_token !== null && config.dev_token !== undefined;
-    this.#token = this.isDev ? config.dev_token : sessionStorage.getItem(KEPT);
+    this.#token = this.isDev ? config.dev_token : recall(KEPT);
   }
 
   /** The token; asks for one when there is none. */
@@ -26,13 +27,15 @@ export class Identity {
       this.#token = (await fetchConfig()).dev_token;
       return this.#token;
     }
-    this.forget();
+    this.#token = null;
+    keep(KEPT, null);
     return this.#ask("That token was refused: it is wrong or has expired.");
   }
 
+  /** Sign out: what this tab keeps of the user goes too. */
   forget() {
     this.#token = null;
-    sessionStorage.removeItem(KEPT);
+    forgetAll();
   }
 
   #ask(reason) {
@@ -47,7 +50,7 @@ export class Identity {
         event.preventDefault();
         this.#token = field.value.trim().replace(/^bearer\s+/i, "");
         if (!this.#token) return;
-        sessionStorage.setItem(KEPT, this.#token);
+        keep(KEPT, this.#token);
         field.value = "";
         this.#asking = null;
         dialog.close();

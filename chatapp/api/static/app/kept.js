@@ -12,6 +12,16 @@ export function recall(name) {
   }
 }
 
+/** Forget everything: another user may come. */
+export function forgetAll() {
+  memory.clear();
+  try {
+    for (const name of Object.keys(sessionStorage)) if (name.startsWith(PREFIX)) sessionStorage.removeItem(name);
+  } catch {
+    // Switched off: there was only the memory.
+  }
+}
+
 /** Keep a value under a name; null or "" forgets it. */
 export function keep(name, value) {
   memory.set(name, value);

@@ -161,7 +161,7 @@ class Page {
     this.composer.open(id);
     this.composer.focus();
     this.#title();
-    if (id && !this.feed.isFollowing(this.#shown)) this.#load(this.#shown);
+    if (id && !(this.#shown.loaded && this.feed.isFollowing(this.#shown))) this.#load(this.#shown);
   }
 
   /** Find a conversation. Without an id that is an empty one, or the one whose first message is held up. */
@@ -241,6 +241,10 @@ class Page {
     const mac = /mac|iphone|ipad/i.test(navigator.platform);
     byId("new-chat-key").textContent = mac ? "⌘ K" : "Ctrl K";
     byId("new-chat").onclick = () => this.newChat();
+    byId("skip").onclick = (event) => {
+      event.preventDefault(); // the address names the conversation
+      this.composer.field.focus();
+    };
     byId("sign-out").hidden = this.identity.isDev;
     byId("sign-out").onclick = () => {
       this.identity.forget();
@@ -285,8 +289,9 @@ async function begin() {
     new Page(config).start();
   } catch (problem) {
     byId("banner-text").textContent = `The page cannot start: ${problem.message}`;
-    byId("banner-when").textContent = "Trying again…";
+    byId("banner-when").textContent = problem.isPassing ? "Trying again…" : "";
     byId("banner").hidden = false;
+    if (!problem.isPassing) throw problem;
     setTimeout(begin, START_AGAIN);
   }
 }

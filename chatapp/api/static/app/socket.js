@@ -127,7 +127,7 @@ export class Socket {
   #later(code, told) {
     const slow = BUSY_CODES.has(code) ? 4 : 1;
     const backOff = Math.min(LONGEST_WAIT, FIRST_WAIT * slow * 2 ** this.#tries++) * (0.5 + Math.random() / 2);
-    const wait = told ? Number(told) * 1000 : backOff;
+    const wait = told ? Math.min(LONGEST_WAIT, parseFloat(told) * 1000) : backOff;
     this.#enter("waiting", { retryAt: Date.now() + wait });
     this.#timer = setTimeout(() => this.connect(), wait);
   }
