@@ -12,10 +12,11 @@ import time
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from chatapp.live.channel import Channel, Following
+from chatapp.live.channel import Channel
 from chatapp.live.pushing import PUSH_CHANNEL
 from ws.hub import Recipient
 from ws.notices import Push
+from ws.standing import Standing
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +37,16 @@ class Audience:
     """The users of this process."""
 
     def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+        self._pushes = Standing(channel, PUSH_CHANNEL, self._hear)
         self._lock = threading.Lock()
         self._users: dict[str, tuple[Recipient, ...]] = {}  # a user has one socket, or a few: a tuple takes a quarter of a set
-        self._following: Following | None = None
-        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
         self._for_all: queue.Queue[Push] = queue.Queue(MAX_WAITING)
 
     def join(self, user_id: str, socket: Recipient) -> None:
         """Let what is pushed to this user, or to all, reach a socket. Raises: LiveUnavailable."""
-        with self._starting:
-            if self._following is None:
-                self._following = self._channel.follow(PUSH_CHANNEL, self._hear)
-                threading.Thread(target=self._hand_round, name="push-to-all", daemon=True).start()
+        self._pushes.ensure()
+        self._start()
         with self._lock:
             self._users[user_id] = (*self._users.get(user_id, ()), socket)
 
@@ -60,6 +58,12 @@ class Audience:
                 self._users[user_id] = left
             else:
                 self._users.pop(user_id, None)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._hand_round, name="push-to-all", daemon=True)
+                self._thread.start()
 
     def _hear(self, text: str | None) -> None:
         if text is None:

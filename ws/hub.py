@@ -19,6 +19,7 @@ from chatapp.live.following import Event
 from chatapp.live.sockets import control_channel
 from chatapp.model import JobId
 from ws.notices import Follow, Gap, Live, Notice
+from ws.standing import Standing
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +57,11 @@ class Hub:
         self._followers: dict[str, set[Recipient]] = {}
         self._sessions: dict[Recipient, set[str]] = {}
         self._followings: dict[str, Following] = {}
-        self._control: Following | None = None
-        self._starting = threading.Lock()
+        self._control = Standing(channel, control_channel(process), self._order)
 
     def register(self, socket: Recipient) -> None:
         """Let orders reach a socket. Raises: LiveUnavailable: who cannot be reached is not let in."""
-        with self._starting:
-            if self._control is None:
-                self._control = self._channel.follow(control_channel(self.process), self._order)
+        self._control.ensure()
         self._sockets[socket.socket_id] = socket
 
     def unregister(self, socket: Recipient) -> None:

@@ -6,7 +6,8 @@ import socket
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 import httpx2 as httpx
 import pytest
@@ -19,6 +20,7 @@ from tests.integration.ws_kit import Client, environment, signed_in, token
 from tests.servers import running
 
 EXIT_SECONDS = 5
+GRACE_SECONDS = 5
 
 
 @contextmanager
@@ -86,6 +88,24 @@ def test_every_socket_is_told_to_come_back(ws, user, submit):
     assert ended() < EXIT_SECONDS
     with pytest.raises(ConnectionRefusedError):
         Client(url)
+
+
+def test_slow_readers_and_strangers_are_told_too_and_hold_nobody_up(ws, user, services):
+    """Who has a lot waiting reads on and then learns why; the process is gone by the end of its grace time."""
+    process, address, _ = ws
+    url = f"ws://{address}/ws"
+    small = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)]
+    with ExitStack() as stack:
+        slow = [stack.enter_context(signed_in(url, f"{user}-slow", sockopt=small)) for _ in range(10)]
+        strangers = [stack.enter_context(Client(url)) for _ in range(50)]
+        never = stack.enter_context(signed_in(url, f"{user}-slow", sockopt=small))
+        for _ in range(10):
+            services.pushes.to_user(f"{user}-slow", {"type": "notification", "text": "x" * 40_000})
+        stop(process)
+        with ThreadPoolExecutor(20) as pool:
+            assert set(pool.map(Client.closed, slow + strangers)) == {1012}
+        assert process.wait(EXIT_SECONDS + GRACE_SECONDS) == 0
+        assert never.code is None
 
 
 def test_a_client_that_says_nothing_more_holds_nobody_up(ws, user):

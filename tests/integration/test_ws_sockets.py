@@ -154,6 +154,22 @@ def test_a_ticket_is_in_no_log(settings, services, user, tmp_path):
     assert ticket not in (tmp_path / "ws.log").read_text()
 
 
+def test_a_refreshed_token_expires_too(url, user):
+    """The new one counts, also when it ends earlier than the old one."""
+    with signed_in(url, user) as client:
+        client.ask("refresh", token=token(user, seconds=1))
+        assert client.closed() == 4001
+
+
+@pytest.mark.parametrize("key", ["eA==", "%%%", "x" * 24, "AAAAAAAAAAAAAAAAAAAAAAAA"])
+def test_a_handshake_with_a_key_that_is_none_is_refused(url, key):
+    """RFC 6455 asks for 16 bytes in base64."""
+    base = url.replace("ws://", "http://")
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key}
+    with httpx2.Client(trust_env=False) as http:
+        assert http.get(base, headers=headers).status_code == 400
+
+
 @pytest.mark.parametrize(
     ("origin", "code"), [("https://app.example", None), ("https://evil.example", 4507), ("http://localhost:1", 4507)]
 )
