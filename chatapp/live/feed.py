@@ -7,6 +7,7 @@ when its turn has been silent for a while: an end may have been stored and never
 
 import logging
 import queue
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -54,19 +55,19 @@ class Sources:
 
 
 class Inbox(queue.Queue[str | None]):
-    """What was heard and not passed on yet, and the `size` of it in characters; None stands for a gap."""
+    """What was heard and not passed on yet, and the `size` of it in bytes of memory; None stands for a gap."""
 
     def _init(self, maxsize: int) -> None:
         super()._init(maxsize)
         self.size = 0
 
     def _put(self, item: str | None) -> None:
-        self.size += len(item or "")
+        self.size += sys.getsizeof(item)
         super()._put(item)
 
     def _get(self) -> str | None:
         item: str | None = super()._get()
-        self.size -= len(item or "")
+        self.size -= sys.getsizeof(item)
         return item
 
 

@@ -14,7 +14,7 @@ from chatapp.model import EventId, Principal, Session, Turn
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What one process holds at most: feeds, those of one user, and what waits for one reader in events and characters."""
+    """What one process holds at most: feeds, those of one user, and what waits for one reader in events and bytes."""
 
     feeds: int = 4_000
     feeds_of_a_user: int = 100
