@@ -1,5 +1,7 @@
 """The chat page, in a real Chromium, on the whole stack: what it offers, and how it is used."""
 
+import secrets
+
 import httpx2 as httpx
 import pytest
 from playwright.sync_api import Page, expect
@@ -178,9 +180,14 @@ def test_without_a_development_token_the_page_asks_for_one(open_page: OpenPage, 
     shoot(page, "sign-in")
     dialog.get_by_role("button", name="Sign in").click()
     expect(dialog).to_contain_text("refused")
-    field.fill(stack.token_for("someone-else"))
+    field.fill(stack.token_for(f"newcomer-{secrets.token_hex(4)}"))
     dialog.get_by_role("button", name="Sign in").click()
     expect_live(page)
     expect(page.locator("#sessions")).to_contain_text("Your conversations")
     send(page, "Hello [[echo=signed in]]")
     expect(prose(page, 1)).to_have_text("signed in")
+    page.get_by_label("Message", exact=True).fill("a secret draft")
+    page.get_by_role("button", name="Sign out").click()
+    expect(dialog).to_be_visible()
+    expect(page.locator("#sessions")).to_be_empty()
+    assert page.evaluate("sessionStorage.length") == 0
