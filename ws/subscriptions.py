@@ -117,15 +117,17 @@ class Subscriptions:
         followed = self._followed.get(event.job_id.session_id)
         if followed is None or followed.behind:
             return
-        follower, missed = followed.follower, []
+        follower, events = followed.follower, [event]
         if follower.gap_before(event):
             try:
                 missed = self._replay.after(event.job_id, follower.cursor(event.job_id.turn))
             except Unavailable as error:
                 self._fall_behind(event.job_id.session_id, followed, error)
                 return
+            # Of a session's own log only what is in it: an event of one that was lost may have been passed on before.
+            events = missed if event.job_id.turn == OWN_LOG else [*missed, event]
         head = follower.head
-        passed_on = self._deliver(follower, [*missed, event])
+        passed_on = self._deliver(follower, events)
         if passed_on and (event.job_id.turn == head or follower.head != head):
             self._listen(followed)  # nothing else breaks the silence of the turn that should speak
 

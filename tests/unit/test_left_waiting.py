@@ -146,3 +146,16 @@ def test_one_look_does_not_wait_for_an_absent_redis_a_hundred_times():
         world.seconds += 1
         many.look()
     assert not any(f.behind for f in many._followed.values())
+
+
+def test_a_notice_of_a_lost_log_does_not_come_twice():
+    """It waited in the inbox, was replayed before Redis lost it, and the cursor has gone back since."""
+    world = World()
+    world.subscribe(resume=False)
+    world.notice()
+    cursor = world.said[0].id
+    world.subscriptions.begin(SID, "ann", None, None, EventId(0, 0))
+    world.restart()
+    world.subscriptions.begin(SID, "ann", None, None, cursor)
+    world.step()
+    assert ids(world.notes) == [str(cursor)]
