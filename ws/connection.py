@@ -17,6 +17,7 @@ from wsproto.utilities import LocalProtocolError
 from chatapp.errors import ChatappError, Forbidden, RateLimited, Unauthenticated, Unavailable
 from chatapp.frames import Auth, Cancel, Chat, Confirm, Frame, FrameId, Ping, Refresh, Resume, Subscribe, Unsubscribe
 from chatapp.model import EventId, JobId, Principal, timestamp
+from ws.apart import apart
 from ws.frames import BadFields, BadFrame, read, refusal, write
 from ws.inbox import Inbox
 from ws.notices import Follow, Gap, Live, Notice, Push
@@ -160,7 +161,7 @@ class Connection:
 
     def _greet(self, credential: Credential | None) -> None:
         if credential is not None:
-            self._authenticate(credential)
+            apart(self._authenticate, credential)
         else:
             self._enter_lobby()
         limits = self._parts.limits
@@ -181,11 +182,11 @@ class Connection:
             case Push() as push:
                 self._send(push.text)
             case Gap() as gap:
-                self._subscriptions.catch_up(gap.session_id)
+                apart(self._subscriptions.catch_up, gap.session_id)
             case Follow() as order:
-                self._follow(order.job_id)
+                apart(self._follow, order.job_id)
             case str() | bytes() as received:
-                self._hear(received)
+                apart(self._hear, received)
 
     def _send(self, text: str) -> None:
         if self._closing is not None:
@@ -219,9 +220,9 @@ class Connection:
         if expires_at is not None and clock.now() >= expires_at:
             raise self._close(Close.TOKEN_EXPIRED, "the token has expired")
         if now >= self._follow_at:
-            self._follow_again()
+            apart(self._follow_again)
         if now >= self._subscriptions.due_at:
-            self._subscriptions.look()
+            apart(self._subscriptions.look)
 
     # --- who it is
 
