@@ -95,6 +95,7 @@ class Connection:
     def run(self, credential: Credential | None) -> None:
         """Serve the socket until it is closed. `credential` is what the handshake brought, if anything."""
         self._ws.event.owner = self._ws.sock.owner = self
+        self._ws.ws = self._ws.ws.connection  # the handshake's HTTP parser (3 KB) is kept beside it for ever
         self.heard()  # what came before
         try:
             self._work(credential)
