@@ -49,14 +49,16 @@ class Owner(Protocol):
         ...
 
 
-class Bell(threading.Event):
-    """simple-websocket's event (its `event_class`), which also tells the owner, so that no thread has to wait for it."""
+class Bell:
+    """Stands in for simple-websocket's event (its `event_class`): tells the owner, so that no thread has to wait for it."""
 
-    owner: Owner | None = None
+    __slots__ = ("owner",)
+
+    def __init__(self) -> None:
+        self.owner: Owner | None = None
 
     def set(self) -> None:
         """Say that a frame has arrived, or that the socket is closed."""
-        super().set()
         if self.owner is not None:
             self.owner.heard()
 
