@@ -91,11 +91,11 @@ class Reading:
         receive_buffer: int | None = None,
         token_seconds: int = 600,
     ) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=15)
+        self._connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=30)
         if receive_buffer is not None:
             self._connection.sock = socket.socket()
             self._connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            self._connection.sock.settimeout(15)
+            self._connection.sock.settimeout(30)
             self._connection.sock.connect(("127.0.0.1", api.port))
         given = {} if user is None else {"Authorization": f"Bearer {token(user, token_seconds)}"}
         data = None if body is None else json.dumps(body)

@@ -43,7 +43,7 @@ class Reader:
 
     def next(self):
         """What is given next."""
-        return self.given.get(timeout=10)
+        return self.given.get(timeout=30)
 
     def kinds(self):
         """The types of all events up to the end of the feed."""
@@ -56,7 +56,7 @@ class Reader:
         self._thread.join(10)
 
 
-def wait_for(condition, seconds=10):
+def wait_for(condition, seconds=30):
     """Wait until a condition holds."""
     until = time.monotonic() + seconds
     while not condition():
@@ -215,7 +215,7 @@ def test_a_reader_that_does_not_come_back_is_cut_off(feeds, opened, submit):
     feed = opened(impatient, submit().job_id, was_cut.set)
     items = iter(feed)
     assert isinstance(next(items), Past)
-    assert was_cut.wait(10)
+    assert was_cut.wait(30)
     assert list(items) == []
     impatient.close(feed)
 
@@ -229,7 +229,7 @@ def test_what_waits_for_a_reader_is_bounded(feeds, opened, submit, services, roo
     items = iter(feed)
     next(items)
     Hand(services.redis, job_id).answer(11, "x" * 100)
-    assert was_cut.wait(10)
+    assert was_cut.wait(30)
     assert list(items) == []
     narrow.close(feed)
 
