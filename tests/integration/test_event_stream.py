@@ -320,8 +320,7 @@ def test_sigterm_ends_every_stream_at_once(settings, user, submit, services, tmp
         api.process.send_signal(signal.SIGTERM)
         for reading in readings:
             assert ids(reading.events()) in ([], worker.written)
-        assert api.process.wait(30) == 0
-        assert "connections are cut" not in api.log.read_text()  # gunicorn's own, when the grace time is over
+        assert api.process.wait(13) == 0  # the grace time is 15 s: whoever is still there is cut off by gunicorn then
 
 
 def test_old_clients_and_odd_ones(api, user, submit, hand):
