@@ -20,6 +20,7 @@ class Wire:
         self.event = SimpleNamespace()
         self.sock = SimpleNamespace(finish=lambda: None, cut=lambda: None)
         self.thread = SimpleNamespace(join=lambda _seconds: None)
+        self.ws = SimpleNamespace(connection=NOTHING)
         self.sent = []
         self.code = None
 
