@@ -105,7 +105,8 @@ class Subscriptions:
         """Count a turn of a followed session as open, though it has not spoken yet."""
         if followed := self._followed.get(job_id.session_id):
             followed.follower.expect(job_id.turn)
-            self._listen(followed)
+            if not followed.behind:  # else it is looked at sooner
+                self._listen(followed)
 
     def end(self, session_id: str) -> None:
         """Follow a session no longer. Harmless when it is not followed."""

@@ -6,7 +6,7 @@ import pytest
 
 from chatapp.errors import ChatappError, LiveUnavailable
 from chatapp.live.replay import Replay
-from chatapp.model import EventId
+from chatapp.model import EventId, JobId
 from tests.unit.resuming import SID, ids, made
 from tests.unit.resuming_world import World
 from ws.hub import Hub
@@ -159,3 +159,18 @@ def test_a_notice_of_a_lost_log_does_not_come_twice():
     world.subscriptions.begin(SID, "ann", None, None, cursor)
     world.step()
     assert ids(world.notes) == [str(cursor)]
+
+
+def test_a_job_that_is_to_be_followed_does_not_put_off_what_could_not_be_read():
+    """Redis was away for a moment; nothing else says when to read again."""
+    world = World()
+    world.submit()
+    world.say("message_completed")
+    world.subscribe(resume=False)
+    world.logs.away = True
+    world.notice()
+    world.step()
+    world.subscriptions.expect(JobId(SID, 1))
+    world.logs.away = False
+    world.wait(1)
+    assert ids(world.notes) == ids(world.said)
