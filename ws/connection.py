@@ -320,7 +320,10 @@ class Connection:
         job_id = accepted.job_id
         told = {"job_id": str(job_id), "session_id": job_id.session_id, "status": accepted.status, "position": accepted.position}
         self._answer(write("ack", frame.id, **told))
-        self._follow(job_id)
+        if accepted.replayed and job_id.session_id in self._subscriptions:
+            self._subscriptions.bring(job_id)  # it may have ended before its session was followed
+        else:
+            self._follow(job_id)
 
     # --- what it follows
 

@@ -108,6 +108,13 @@ class Subscriptions:
             if not followed.behind:  # else it is looked at sooner
                 self._listen(followed)
 
+    def bring(self, job_id: JobId) -> None:
+        """Pass on a turn of a followed session from its first event, though it may have ended before the session was followed."""
+        followed = self._followed.get(job_id.session_id)
+        if followed is not None and job_id.turn not in followed.follower.unfinished():
+            followed.follower.open(job_id.turn, None)
+            self.catch_up(job_id.session_id)
+
     def end(self, session_id: str) -> None:
         """Follow a session no longer. Harmless when it is not followed."""
         if self._followed.pop(session_id, None) is not None:
@@ -145,8 +152,8 @@ class Subscriptions:
             self._read_missed(session_id, followed)
         except Unavailable as error:
             self._fall_behind(session_id, followed, error)
-        except NotFound:  # deleted meanwhile
-            self.end(session_id)
+        except NotFound:
+            self._rest(followed)
 
     def look(self) -> None:
         """Read again what could not be read, and look into silence, where that is due.
@@ -166,7 +173,7 @@ class Subscriptions:
     def _looked_at(self, session_id: str, followed: _Followed) -> bool:
         if followed.behind:
             self.catch_up(session_id)
-            return not followed.behind or session_id not in self._followed
+            return not followed.behind
         return self._look_into(session_id, followed)
 
     # --- reading
@@ -225,8 +232,8 @@ class Subscriptions:
             log.info("socket %s looks at session %s again later: %s", self._socket.socket_id, session_id, error)
             self._listen(followed, pause)
             return False
-        except NotFound:  # deleted meanwhile
-            self.end(session_id)
+        except NotFound:
+            self._rest(followed)
             return True
         self._pass_on(followed, pasts, own)
         self._listen(followed, pause)
@@ -264,6 +271,10 @@ class Subscriptions:
             self._look_in(followed, pause + random.uniform(0, SPREAD_SECONDS))  # noqa: S311  guards nothing
         else:
             followed.look_at = NEVER
+
+    def _rest(self, followed: _Followed) -> None:
+        """Look no more: the session was deleted. It stays followed, since what still ran will say how it ended."""
+        followed.behind, followed.sure, followed.look_at = False, True, NEVER
 
     def _look_in(self, followed: _Followed, seconds: float) -> None:
         followed.look_at = self._clock.monotonic() + seconds

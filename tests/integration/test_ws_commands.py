@@ -253,3 +253,19 @@ def test_a_job_that_cannot_be_followed_yet_is_followed_later(url, user, submit):
         assert ack["type"] == "ack"
         assert client.ask("unsubscribe", session_id=followed[0])["type"] == "ack"
         assert client.expect("subscribed")["session_id"] == ack["session_id"]
+
+
+def test_a_job_that_was_accepted_before_is_brought_to_who_asks_again(url, user, services):
+    """Its ack was lost with the socket, and it has ended since: the session is followed already, and the job comes whole."""
+    with signed_in(url, user) as client:
+        job_id = JobId.parse(client.ask("chat", message="hello", idempotency_key="again")["job_id"])
+    Hand(services.redis, job_id).answer(1)
+    turn = services.turns.claim(job_id, claim_id="c", now=services.clock.now(), lease_end=2**42)[1]
+    ending = Ending(
+        status=Status.COMPLETED, end_id=EventId(1, 2), at=services.clock.now(), by=turn.claim_id, holder=True, answer="all"
+    )
+    assert services.turns.end(turn, ending)[0]
+    with signed_in(url, user) as client:
+        assert client.ask("subscribe", session_id=job_id.session_id)["turns"] == []
+        assert client.ask("chat", message="hello", idempotency_key="again")["job_id"] == str(job_id)
+        assert said(client, job_id) == ["1-0", "1-1", "1-2"]

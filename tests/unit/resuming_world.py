@@ -60,6 +60,7 @@ class World:
         self.said: list[Event] = []  # notices
         self.epoch = 1_700_000_000
         self.attached = self.lossy = self.cut = self.unsure = False
+        self.deleted = False
         self.away: Exception | None = None
         self.inbox: deque[Live | Gap] = deque()
         self.client: dict[int, View] = {}
@@ -95,7 +96,7 @@ class World:
             turn = stored(key.turn, Status.COMPLETED if end else Status.QUEUED, end)
             return replace(turn, answer=self.answers.get(key.turn))
         self.logs.before_read()
-        return session(self.turns, frozenset(self.open))
+        return None if self.deleted else session(self.turns, frozenset(self.open))
 
     def send(self, text: str) -> None:
         frame = json.loads(text)

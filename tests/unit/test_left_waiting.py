@@ -174,3 +174,34 @@ def test_a_job_that_is_to_be_followed_does_not_put_off_what_could_not_be_read():
     world.logs.away = False
     world.wait(1)
     assert ids(world.notes) == ids(world.said)
+
+
+def test_a_turn_of_a_deleted_session_still_tells_its_end():
+    """The session was deleted while a worker was busy with it, and somebody looked meanwhile."""
+    world = World()
+    world.submit()
+    world.subscribe(resume=False)
+    world.say("message_delta")
+    world.step()
+    world.deleted = True
+    world.wait(11)
+    world.say("message_cancelled")
+    world.step()
+    assert world.client[1].ended
+    world.wait(100)
+    assert SID in world.subscriptions
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_a_job_that_ended_before_its_session_was_followed_is_brought(logged):
+    """The client has asked for it again with its key: its events come, from the log or from the item."""
+    world = World()
+    world.submit()
+    world.say("message_delta")
+    world.say("message_completed")
+    if not logged:
+        world.expire()
+    world.subscribe(resume=False)
+    assert 1 not in world.client
+    world.subscriptions.bring(JobId(SID, 1))
+    assert world.client[1].ended
