@@ -104,13 +104,18 @@ class Pair:
 
 
 @contextmanager
-def pair(settings: Settings, folder: Path, make_token: Callable[[str], str] = token, **env: str) -> Iterator[Pair]:
-    """Run both servers; when they are stopped, nothing that a client did may have been an exception that nobody expected."""
+def pair(
+    settings: Settings, folder: Path, make_token: Callable[[str], str] = token, *, api: bool = True, **env: str
+) -> Iterator[Pair]:
+    """Run both servers; when they are stopped, nothing that a client did may have been an exception that nobody expected.
+
+    Without `api` the WebSocket server runs alone, for tests that need no more.
+    """
     ports = {"api": free_port(), "ws": free_port()}
     shared = {**environment(settings), "OPENAI_API_KEY": "test", "OPENAI_BASE_URL": settings.openai_base_url, **env}
     with ExitStack() as stack:
         processes = {}
-        for name, command in COMMANDS.items():
+        for name, command in COMMANDS.items() if api else (("ws", COMMANDS["ws"]),):
             variables = {**shared, f"{name.upper()}_BIND": f"127.0.0.1:{ports[name]}"}
             child = Child(name, command, variables, http_ok(ports[name], "/health/live"))
             processes[name] = stack.enter_context(running(child, folder))

@@ -210,7 +210,6 @@ def test_a_session_that_is_deleted_while_it_is_followed_is_unknown_from_then_on(
         assert client.ask("cancel", job_id=str(theirs))["code"] == "not_found"
 
 
-@pytest.mark.xfail(strict=True, reason="the end that is published again names the owner anew, and Redis is asked first")
 def test_a_deleted_session_does_not_come_back_with_a_late_wake_up(servers, theirs, ann):
     """A message that is still queued has the end published again: Redis knows the session then, but nobody is shown it."""
     assert servers.send("DELETE", f"/sessions/{theirs.session_id}", user=ann).status == 204
