@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ReadOnlyError
 from redis.retry import Retry
 
 from chatapp import failpoints
@@ -105,6 +106,7 @@ class Services:
             socket_timeout=0.5,
             socket_connect_timeout=0.5,
             retry=Retry(NoBackoff(), 0),
+            retry_on_error=[ReadOnlyError],  # not tried again, but its connection is closed: the name may lead elsewhere now
             max_connections=2_000,
             **extra,
         )

@@ -21,7 +21,7 @@ from ws.hub import Hub, Recipient
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-"""Pause before events are read again that could not be."""
+"""Longest pause before events are read again that could not be."""
 
 SILENCE_SECONDS = 10.0
 """How long an open turn may say nothing before its log and then the table are looked at; each look more waits twice as long."""
@@ -90,6 +90,8 @@ class Subscriptions:
         if not known:  # a try that fails would detach what is attached
             # Attached first and read afterwards: what is published from here on waits in the inbox behind the replay.
             self._hub.attach(session_id, self._socket)
+        elif log_after is None:  # then it goes on from where it is
+            log_after = self._followed[session_id].follower.cursor(OWN_LOG)
         try:
             followed, pasts = self._open(session_id, user_id, resume)
             own = self._replay.own(session_id, log_after)
@@ -213,7 +215,13 @@ class Subscriptions:
     def _from_table(self, session_id: str, follower: Follower) -> list[Past]:
         session = self._owned(session_id, self._user)
         numbers = numbers_to_catch_up(session, follower.unfinished(), follower.highest)
-        return [self._replay.past(session, number, follower.cursor(number)) for number in numbers]
+        pasts = []
+        for number in numbers:
+            try:
+                pasts.append(self._replay.past(session, number, follower.cursor(number)))
+            except NotFound:  # its item is gone, and with it all there was to tell
+                follower.close(number)
+        return pasts
 
     def _look_into(self, session_id: str, followed: _Followed) -> bool:
         """Nothing was heard for a while: look at the log of the turn that should speak, then at the table. False if it cannot."""
@@ -283,7 +291,7 @@ class Subscriptions:
     def _fall_behind(self, session_id: str, followed: _Followed, error: Unavailable) -> None:
         log.info("socket %s waits to read the events of session %s: %s", self._socket.socket_id, session_id, error)
         followed.behind = True
-        self._look_in(followed, RETRY_SECONDS)
+        self._look_in(followed, RETRY_SECONDS * random.uniform(0.5, 1))  # noqa: S311  guards nothing
 
 
 def _follower(highest: int, pasts: list[Past]) -> Follower:

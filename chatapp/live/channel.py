@@ -29,6 +29,9 @@ Callback = Callable[[str | None], None]
 CONFIRM_SECONDS = 1.0
 """Longest wait for Redis to confirm a subscription."""
 
+BUSY_SECONDS = 4.0
+"""More of it while the connection stands: Redis is there, and it or this process is busy (thousands come back at once)."""
+
 HEARTBEAT_SECONDS = 10.0
 """Silence after which the connection is probed, and after as much again given up."""
 
@@ -99,7 +102,7 @@ class Channel:
                 self._send("SUBSCRIBE", [name])
             topic.callbacks.append(callback)
             self._start()
-        if wait is not None and not topic.confirmed.wait(wait):
+        if wait is not None and not (topic.confirmed.wait(wait) or (self._connection and topic.confirmed.wait(BUSY_SECONDS))):
             self.drop(name, callback)
             raise LiveUnavailable("the live channel is not available", retry_after=1)
         return Following(self, name, callback)

@@ -12,7 +12,7 @@ from time import monotonic, sleep
 from typing import Any, cast
 
 from redis import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from chatapp.errors import LogLost, StaleAttempt
 from chatapp.live.cache import context_key
@@ -271,6 +271,9 @@ class Flusher:
         if any(isinstance(answer, NoScriptError) for answer in answers):
             self._redis.script_load(_APPEND)
             answers = self._execute(calls)
+        if any(isinstance(answer, ReadOnlyError) for answer in answers):
+            # A replica now: another server has taken over under the same name, which only a new connection looks up.
+            self._redis.connection_pool.disconnect()
         return answers
 
     def _execute(self, calls: Sequence[list[str]]) -> list[Any]:

@@ -203,3 +203,22 @@ def test_the_answer_to_what_was_sent_before_does_not_end_the_log_that_was_begun_
     log.sent("LOST", under_way)
     log.check()
     assert [json.loads(text)["type"] for _, text, _ in log.take()] == ["message_snapshot"]
+
+
+def test_a_server_that_has_become_a_replica_is_left(services, valkey):
+    """After a failover its name leads elsewhere, which only a new connection looks up."""
+    with Redis.from_url(valkey, decode_responses=True) as admin, services.redis as redis:
+        log = EventLog(redis, services.clock).open(claimed())
+        log.emit("message_started")
+        log.settle(wait=2)
+        before = redis.client_id()
+        admin.replicaof("127.0.0.1", "1")
+        try:
+            log.delta("x")
+            log.settle(wait=0.5)
+            assert log.unsent
+        finally:
+            admin.replicaof("no", "one")
+        log.settle(wait=5)
+        assert not log.unsent
+        assert redis.client_id() != before

@@ -130,7 +130,7 @@ class Hand:
         self._seq = 0
         self.written: list[str] = []
 
-    def say(self, kind: str = "message_delta", *, publish: bool = True, **fields: Any) -> str:
+    def say(self, kind: str = "message_delta", /, *, publish: bool = True, **fields: Any) -> str:
         """Write one event; gives its id."""
         event_id = EventId(self._attempt, self._seq)
         text = encode(event(kind, self._job_id, event_id, 1_800_000_000_000, **fields))
