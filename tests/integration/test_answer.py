@@ -258,12 +258,14 @@ def test_deleting_a_session_of_many_turns_wakes_nobody(services, submit, user):
 
 
 def test_nothing_of_a_deleted_session_stays_in_redis(services, submit, user):
-    """Neither its logs nor its cached history."""
+    """Neither its logs nor its cached history; only that it is nobody's, for an hour."""
     job_id = submit("[[echo=canary]]").job_id
     services.answer(job_id)
-    assert services.redis.keys(f"*{job_id.session_id}*")
+    assert len(services.redis.keys(f"*{job_id.session_id}*")) > 1
     services.delete_session(job_id.session_id, user)
-    assert services.redis.keys(f"*{job_id.session_id}*") == []
+    assert services.redis.keys(f"*{job_id.session_id}*") == [owner := f"owner:{{{job_id.session_id}}}"]
+    assert services.redis.get(owner) == ""
+    assert 0 < services.redis.ttl(owner) <= 3_600
 
 
 def test_deleting_again_is_the_same(services, submit, user):

@@ -75,7 +75,11 @@ class Scene:
 
 @pytest.fixture
 def scene(worker, proxy, services):
-    return Scene(worker, proxy, services)
+    """Each test begins with nothing on its way: a message of the one before must not meet this one's fault."""
+    made = Scene(worker, proxy, services)
+    made.wait(made.queue_is_empty, 4 * VISIBILITY)
+    yield made
+    proxy.heal()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -182,10 +183,11 @@ def test_an_event_that_is_missing_is_asked_for(server, client):
     assert [frame["resume"]["after"] for frame in server.subscribes] == [None, "1-0"]
 
 
-def test_a_dead_server_is_noticed(server, client):
-    """No frame and no ping within the interval that it told: another connection."""
+def test_a_dead_server_is_noticed(server):
+    """No frame and no ping within the interval that it told: another connection, long before the job is asked."""
     server.sockets += [Talk(server, *LOG[:1], ping=0), Talk(server, *LOG)]
-    assert client.chat("hi").text == "one two"
+    with Client(server.url, "token", patience=replace(SOON, silence=60, end=60)) as client:
+        assert client.chat("hi").text == "one two"
     assert len(server.bearers) == 2
 
 
