@@ -112,10 +112,10 @@ def _round(side: Side, rate: int, load: Load) -> tuple[float, float, float]:
     events = rate * SECONDS
     for _ in range(TRIES):
         load.publisher.ask(do="open", sessions=side.sessions, rate=max(RATES))
-        load.clients.tell(do="listen", expected=events, seconds=3 * SECONDS)
+        load.clients.ask(do="clear")
         before = cpu_seconds(side.pid)
         published = load.publisher.ask(do="publish", events=events, rate=rate, direct=load.direct)
-        heard = load.clients.hear()
+        heard = load.clients.ask(do="listen", expected=events, seconds=SECONDS)
         used = cpu_seconds(side.pid) - before
         load.publisher.ask(do="end", rate=max(RATES))
         if len(heard["times"]) != events:

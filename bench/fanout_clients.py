@@ -1,6 +1,6 @@
 """The clients of `bench.fanout`: all sockets, and what each event took to reach them.
 
-`python -m bench.fanout_clients` takes `{"do": "open", ...}` and `{"do": "listen", ...}` as JSON lines.
+`python -m bench.fanout_clients` takes `open`, `clear` and `listen` as JSON lines: `{"do": "open", ...}`.
 """
 
 import gc
@@ -50,11 +50,15 @@ class Listeners:
         self.crowd.open([Listener(port, headers, asks, self._times) for headers, asks in sockets])
         return {"direct": self._direct.getsockname()[1]}
 
-    def listen(self, expected: int, seconds: float) -> dict[str, Any]:
-        """Wait for so many events. Returns: their times and those of the datagrams, in nanoseconds."""
+    def clear(self) -> dict[str, Any]:
+        """Forget what came so far. Asked before the first event that counts is published."""
         self._times.clear()
         self._lags.clear()
         gc.collect()
+        return {}
+
+    def listen(self, expected: int, seconds: float) -> dict[str, Any]:
+        """Wait until so many events have come. Returns: their times and those of the datagrams, in nanoseconds."""
         self.crowd.run(lambda: len(self._times) >= expected, seconds)
         return {"times": self._times, "lags": self._lags}
 

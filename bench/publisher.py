@@ -7,6 +7,7 @@ import json
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
@@ -48,13 +49,13 @@ class Publisher:
         self._services = build(load())
         self._clock = self._services.clock
         self._flusher = Ticks(self._services.redis)
-        self._number = 0
+        self._numbers: Counter[str] = Counter()
         self._logs: list[TurnLog] = []
         self._direct = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
     def open(self, sessions: Sequence[tuple[str, str]], rate: int) -> dict[str, Any]:
         """Begin a turn in each session, given by its owner and its id. The table knows nothing of these turns."""
-        self._number += 1
+        self._numbers.update(session_id for _, session_id in sessions)
         return self._begin([self._running(user, session_id) for user, session_id in sessions], rate)
 
     def claim(self, jobs: Sequence[str], rate: int) -> dict[str, Any]:
@@ -126,7 +127,7 @@ class Publisher:
         now = self._clock.now()
         return Turn(
             session_id=session_id,
-            number=self._number,
+            number=self._numbers[session_id],
             user_id=user,
             flow="chat",
             input=(),

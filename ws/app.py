@@ -22,6 +22,7 @@ from ws.audience import Audience
 from ws.connection import Connection
 from ws.draining import Draining
 from ws.hub import Hub
+from ws.looks import Looks
 from ws.metering import Allowance, Meter
 from ws.parts import Bearer, Credential, Limits, Parts, Ticket
 from ws.presence import Presence
@@ -91,6 +92,7 @@ def _parts(services: Services) -> Parts:
             subscriptions=settings.ws_max_subscriptions,
         ),
         settings=settings,
+        looks=Looks(services.clock),
         lobby=threading.BoundedSemaphore(MAX_STRANGERS),
     )
 

@@ -86,6 +86,7 @@ class Connection:
             clock=parts.clock,
             send=self._send,
             limit=parts.limits.subscriptions,
+            may_look=parts.looks.take,
         )
         self._bad_frames = 0
         self._wanted: tuple[JobId, ...] = ()

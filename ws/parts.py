@@ -13,6 +13,7 @@ from chatapp.model import Principal
 from chatapp.ports import Clock, Sessions
 from config.settings import Settings
 from ws.hub import Hub
+from ws.looks import Looks
 from ws.presence import Presence
 
 
@@ -47,6 +48,7 @@ class Parts:
     clock: Clock
     limits: Limits
     settings: Settings
+    looks: Looks
     lobby: threading.BoundedSemaphore
     """Places for sockets that have not said who they are."""
 

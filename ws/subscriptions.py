@@ -28,6 +28,9 @@ SILENCE_SECONDS = 10.0
 
 LONGEST_SILENCE_SECONDS = 60.0
 
+LATER_SECONDS = (1.0, 5.0)
+"""Pause before a look that this process has no room for now (ws/looks.py)."""
+
 SPREAD_SECONDS = 20.0
 """Over which the sockets spread what none of them is in a hurry for, so that thousands do not ask the table at once."""
 
@@ -49,7 +52,7 @@ class _Followed:
 
 
 class Subscriptions:
-    """The sessions that one socket follows, `limit` at most."""
+    """The sessions that one socket follows, `limit` at most. `may_look` says whether silence can be looked into now."""
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Subscriptions:
         clock: Clock,
         send: Callable[[str], None],
         limit: int,
+        may_look: Callable[[], bool] = lambda: True,
     ) -> None:
         self._socket = socket
         self._hub = hub
@@ -69,6 +73,7 @@ class Subscriptions:
         self._clock = clock
         self._send = send
         self._limit = limit
+        self._may_look = may_look
         self._followed: dict[str, _Followed] = {}
         self._user = ""
         self.due_at = NEVER
@@ -176,6 +181,9 @@ class Subscriptions:
         if followed.behind:
             self.catch_up(session_id)
             return not followed.behind
+        if not self._may_look():
+            self._look_in(followed, random.uniform(*LATER_SECONDS))  # noqa: S311  guards nothing
+            return True
         return self._look_into(session_id, followed)
 
     # --- reading

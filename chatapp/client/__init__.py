@@ -53,6 +53,8 @@ class Client:
         patience: Patience = DEFAULT,
         on_break: Callable[[str], object] | None = None,
     ) -> None:
+        if transport not in ("websocket", "sse"):
+            raise ValueError(f"transport is websocket or sse, not {transport!r}")
         self._token = Token(token)
         self._http = Http(url, self._token, patience)
         self._transport = transport

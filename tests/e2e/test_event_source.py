@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Route, sync_playwright
 
 from tests.faults.proxy import FaultProxy
 from tests.stack import ROOT, Stack
@@ -108,3 +108,38 @@ def test_the_page_of_the_docs_comes_back_where_it_stopped(page: Page, stack: Sta
     assert [event["id"] for event in events] == [f"1-{n}" for n in range(len(events))]
     assert [event["turns"][0]["recovered"] for event in shown if event["type"] == "subscribed"] == [True, True]
     assert "".join(e["text"] for e in events if e["type"] == "message_delta") == events[-1]["text"]
+
+
+@pytest.mark.parametrize("fault", ["503", "502 of a proxy", "network"])
+@pytest.mark.parametrize("where", ["/ws/ticket", "/events?", "/jobs/"])
+def test_the_page_of_the_docs_outlives_a_fault_at_each_of_its_requests(page: Page, stack: Stack, where: str, fault: str) -> None:
+    """Once each; for the look at the job the stream must have failed before. The answer is shown to its end."""
+    match = re.search(r"```js\n(.*?)```", (ROOT / "docs/events-over-http.md").read_text(), re.DOTALL)
+    assert match is not None
+    hits: list[str] = []
+
+    def fail(route: Route) -> None:
+        failing = where if hits or where != "/jobs/" else "/events?"
+        is_hit = failing in route.request.url and (failing != "/jobs/" or "/events?" not in route.request.url)
+        if len(hits) == (2 if where == "/jobs/" else 1) or not is_hit or route.request.method == "OPTIONS":
+            route.fallback()
+            return
+        hits.append(route.request.url)
+        if fault == "network":
+            route.abort()
+        elif fault == "503":
+            problem = {"status": 503, "code": "live_unavailable", "retryable": True}
+            route.fulfill(status=503, json=problem, headers={"Access-Control-Allow-Origin": "*"})
+        else:
+            route.fulfill(status=502, body="<html>Bad Gateway</html>", headers={"Access-Control-Allow-Origin": "*"})
+
+    page.evaluate("api => { window.API = api; window.shown = []; }", stack.api)
+    page.add_script_tag(content=match[1])
+    page.route(f"{stack.api}/**", fail)
+    headers = stack.headers()
+    posted = httpx.post(f"{stack.api}/chat", json={"message": "[[echo=whole]]"}, headers=headers, trust_env=False)
+    job = posted.raise_for_status().json()
+    page.evaluate("([job, headers]) => { follow(job, headers, (event) => shown.push(event)); }", [job, headers])
+    page.wait_for_function("shown.at(-1)?.type === 'message_completed' || shown.at(-1)?.status === 'completed'")
+    assert hits
+    assert page.evaluate("shown.at(-1).text ?? shown.at(-1).answer") == "whole"

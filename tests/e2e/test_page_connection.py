@@ -271,3 +271,8 @@ def test_what_an_operator_says_is_shown_also_to_who_was_away(open_page: OpenPage
     expect(page.locator(".toast")).to_have_count(2)
     expect(page.locator(".toast").last).to_have_text("Your report is ready")
     assert len(sockets.opened) == 2
+    address = page.url
+    page.goto("about:blank")
+    say(session_id=address.rsplit("/", 1)[1], text="Nobody was here")
+    page.goto(address)
+    expect(page.locator(".toast")).to_have_text("Nobody was here")  # and not what was shown before

@@ -71,6 +71,7 @@ class World:
         self.above = 0
         self.asked = 0
         self.seconds = 1.0
+        self.may_look = lambda: True
         self.connect()
 
     # --- what the subscriptions use
@@ -208,7 +209,14 @@ class World:
         self.inbox.clear()
         self.attached = False
         self.subscriptions = Subscriptions(
-            self, hub=self, sessions=self, replay=Replay(self.logs, self), clock=self, send=self.send, limit=1
+            self,
+            hub=self,
+            sessions=self,
+            replay=Replay(self.logs, self),
+            clock=self,
+            send=self.send,
+            limit=1,
+            may_look=self.may_look,
         )
 
     def subscribe(self, *, resume: bool) -> None:

@@ -51,6 +51,7 @@ def parts(places, auth_seconds=0.0):
         clock=SimpleNamespace(now=lambda: 1, monotonic=lambda: 1.0),
         limits=Limits(auth_seconds=auth_seconds, ping_seconds=25, max_payload=1, inbox=10, inbox_bytes=1_000, subscriptions=1),
         settings=Settings(),
+        looks=SimpleNamespace(take=lambda: True),
         lobby=threading.BoundedSemaphore(places),
     )
 

@@ -1,5 +1,6 @@
 // Joins the socket to the conversations: who is followed, what is missing, and what to do without a socket.
 
+import { keep, recall } from "./kept.js";
 import { apply, applyJob, cursorText, forget, isAfter, isOpen, numberOf } from "./turn.js";
 
 const SILENCE = 10_000; // an open turn that says nothing for so long is looked up
@@ -35,12 +36,14 @@ export class Feed {
    * turn that began since, and goes live. So what another window asked meanwhile is not missed either.
    */
   follow(conversation) {
-    const { id, logCursor } = conversation;
+    const { id } = conversation;
+    // What was said of the conversation while no page was open is shown too, once in a tab.
+    const logCursor = (conversation.logCursor ??= recall(`log.${id}`) ?? "0-0");
     this.#conversations.set(id, conversation);
     this.#drain(conversation);
     const from = conversation.openTurns[0] ?? conversation.turns.findLast((turn) => turn.jobId);
     const resume = from && { job_id: from.jobId, after: cursorText(from) };
-    this.socket.send({ type: "subscribe", id, session_id: id, ...(resume && { resume }), ...(logCursor && { log_after: logCursor }) });
+    this.socket.send({ type: "subscribe", id, session_id: id, ...(resume && { resume }), log_after: logCursor });
   }
 
   /** A message was posted, or could not be: what came meanwhile for jobs that nobody knows is looked up. */
@@ -69,7 +72,7 @@ export class Feed {
   #subscribed({ session_id: sessionId, turns = [], log }) {
     const conversation = this.#conversations.get(sessionId);
     if (!conversation) return;
-    conversation.logCursor ??= log?.after ?? null;
+    if (log?.recovered === false) conversation.logCursor = log.after; // it was lost, and begins anew
     if (turns.some(({ job_id: jobId }) => !conversation.find(jobId)) && !conversation.posting) this.#unknown(conversation);
     for (const { job_id: jobId, recovered } of turns) {
       const turn = conversation.find(jobId);
@@ -96,6 +99,7 @@ export class Feed {
   #ownLog(conversation, event) {
     if (!isAfter(event.id, conversation.logCursor)) return;
     conversation.logCursor = event.id;
+    keep(`log.${conversation.id}`, event.id);
     if (event.type === "notice") this.onNotice(event);
   }
 

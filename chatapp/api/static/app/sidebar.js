@@ -178,7 +178,7 @@ function focusedIn(list) {
 
 function confirmed(title) {
   const dialog = byId("confirm");
-  byId("confirm-text").textContent = `“${title}” and everything said in it will be gone.`;
+  byId("confirm-text").textContent = `“${title}” can then be reached by nobody. What is stored of it is erased some days later.`;
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((done) => {
