@@ -81,6 +81,8 @@ def _cors(settings: Settings) -> Callable[[Response], Response]:
 
 def _secure(response: Response) -> Response:
     headers = response.headers
+    if response.status_code == 204:
+        headers.pop("Content-Type", None)  # of nothing
     headers["X-Request-ID"] = request_id()
     headers["X-Content-Type-Options"] = "nosniff"
     headers["X-Frame-Options"] = "DENY"

@@ -229,7 +229,8 @@ def test_an_expired_session_is_gone_but_its_job_stays(client, services, job):
 def test_a_deleted_session_takes_its_jobs_along(client, job):
     """204, and from then on nothing of it is there."""
     session = job.split(".")[0]
-    assert client.delete(f"/sessions/{session}", headers=bearer()).status_code == 204
+    answer = client.delete(f"/sessions/{session}", headers=bearer())
+    assert (answer.status_code, answer.headers.get("Content-Type")) == (204, None)
     for path in (f"/sessions/{session}", f"/sessions/{session}/conversation", f"/jobs/{job}"):
         assert get(client, path).status_code == 404
     assert client.delete(f"/sessions/{session}", headers=bearer()).status_code == 404
