@@ -90,7 +90,8 @@ def test_a_cancel_ends_the_wait_for_a_silent_model(settings, services, submit, d
     assert until(has_ended(services, job_id), 5, "the turn is not cancelled") < 3
     until(lambda: stats(settings)["aborted_streams"] == aborted + 1, 2, "the stream is still open")
     assert services.turns.get(job_id).status is Status.CANCELLED
-    assert events(services, job_id)[-1]["type"] == "message_cancelled"
+    # The end is stored first and published then.
+    until(lambda: events(services, job_id)[-1]["type"] == "message_cancelled", 5, "the end is not published")
 
 
 def test_a_lost_lease_ends_the_wait_for_a_silent_model(settings, services, submit, impatient):
