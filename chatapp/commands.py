@@ -5,18 +5,23 @@ What is somebody else's, deleted, expired, unknown or malformed is one and the s
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from pydantic import BaseModel
 
-from chatapp.errors import ModelUnavailable, NotFound
+from chatapp.effects import EffectStatus
+from chatapp.errors import ActionNotOpen, InvalidRequest, ModelUnavailable, NotFound
+from chatapp.flows.actions import Actions
 from chatapp.flows.cancelling import Cancelling
+from chatapp.flows.port import Flow
 from chatapp.flows.retrying import Retrying, record_key
 from chatapp.flows.submit import Accepted, Idempotency, Submission, Submit
 from chatapp.live.breaker import Breakers
 from chatapp.model import JobId, ModelOptions, Session, Turn, is_session_id
-from chatapp.ports import Clock, Sessions, Turns
-from chatapp.requests import ChatRequest
+from chatapp.ports import Clock, Turns
+from chatapp.requests import ChatRequest, NewSession
+from chatapp.stores.sessions import SessionStore
 from config.settings import Settings
 
 Allow = Callable[[], None]
@@ -38,7 +43,9 @@ class Commands:
         cancel: Cancelling,
         retry: Retrying,
         turns: Turns,
-        sessions: Sessions,
+        sessions: SessionStore,
+        actions: Actions,
+        flows: Mapping[str, Flow],
         breakers: Breakers,
         clock: Clock,
     ) -> None:
@@ -48,6 +55,8 @@ class Commands:
         self._retry = retry
         self._turns = turns
         self._sessions = sessions
+        self._actions = actions
+        self._flows = flows
         self._breakers = breakers
         self._clock = clock
 
@@ -76,9 +85,35 @@ class Commands:
             traceparent=traceparent,
             idempotency=record,
         )
+        self._need_flow(asked.flow)
         allow()
         self._need_a_model(submission.options.model, record.key if record else None)
         return self._submit(submission)
+
+    def begin(
+        self, user_id: str, asked: NewSession, *, allow: Allow, traceparent: str | None = None
+    ) -> tuple[Session, Accepted | None]:
+        """Begin a session. Returns: it, and the turn with which its flow begins, if that speaks first.
+
+        Raises: RateLimited, InvalidRequest, ModelUnavailable, StoreUnavailable.
+        """
+        self._need_flow(asked.flow)
+        state: dict[str, Any] = {"Language": asked.language} if asked.language else {}
+        allow()
+        if not self._flows[asked.flow].opens:
+            return self._sessions.create(user_id=user_id, flow=asked.flow, title=asked.title, state=state), None
+        options = ModelOptions(model=self._settings.llm_model, max_output_tokens=self._settings.max_output_tokens)
+        self._need_a_model(options.model, None)
+        submission = Submission(
+            user_id=user_id, input=(), options=options, flow=asked.flow, title=asked.title, state=state, traceparent=traceparent
+        )
+        accepted = self._submit(submission)
+        return self.own_session(user_id, accepted.job_id.session_id), accepted
+
+    def _need_flow(self, flow: str | None) -> None:
+        if flow is not None and flow not in self._flows:
+            known = ", ".join(self._flows)
+            raise InvalidRequest(errors=[{"pointer": "/flow", "detail": f"must be one of: {known}"}])
 
     def cancel(self, user_id: str, job_id: str) -> tuple[Turn, Session]:
         """Stop a job. Not counted against the limit: who may post nothing more must still be able to stop what runs.
@@ -101,10 +136,17 @@ class Commands:
         self._need_a_model(turn.options.model, record_key(turn.job_id))
         return self._retry(turn, traceparent=traceparent)
 
-    def confirm(self, user_id: str, session_id: str, action_id: str) -> str:
-        """Confirm an action that a flow has proposed. Returns: its status. Raises: NotFound, StoreUnavailable."""
-        self.own_session(user_id, session_id)
-        raise NotFound(f"There is no such action: {action_id}")  # no flow of this version proposes any
+    def confirm(self, user_id: str, session_id: str, action_id: str, *, by: str) -> str:
+        """Confirm an action that a flow has proposed; `by`: `http` or `socket`. Returns: its status.
+
+        Raises: NotFound, ActionNotOpen, StoreUnavailable.
+        """
+        session = self.own_session(user_id, session_id)
+        action = self._actions.confirm(session, action_id, by=by)
+        status = action.status_at(self._clock.now())
+        if status in (EffectStatus.CANCELLED, EffectStatus.EXPIRED):
+            raise ActionNotOpen(f"The action is {status.value}")
+        return status.value
 
     def own_session(self, user_id: str, session_id: str) -> Session:
         """Find the user's living session. Raises: NotFound, StoreUnavailable."""

@@ -9,6 +9,9 @@ ChatappError
  |   |- SessionBusy             409, `on_busy: reject`
  |   |- NotEnded                409, a retry of a turn that is still open
  |   |- IdempotencyMismatch     422, same key with another payload
+ |   |- InFlight                409, the same webhook is being answered at this moment
+ |   |- VersionMismatch         412, the state was changed since it was read
+ |   |- ActionNotOpen           409, the action is not one that can be confirmed or cancelled any more
  |   |- TooLarge                413
  |   |- UnsupportedMedia        415
  |   '- RateLimited             429; `TooManyOpenTurns` when one session has too much queued
@@ -24,6 +27,9 @@ ChatappError
  |   |- AttemptTimedOut         the attempt ran too long
  |   |- Interrupted             an attempt broke off after it was seen, and the caller wanted no restart
  |   |- Unreadable              its message could not be read
+ |   |- FlowUnknown             this worker does not have the turn's flow
+ |   |- StateTooLarge           the flow made a state over the limit
+ |   |- ExternalUnavailable     another API that the flow needs could not be asked
  |   '- ModelError              the model's provider could not or would not answer
  |       |- ProviderUnavailable     refused, 5xx, timed out, or the stream was cut
  |       |   '- BreakerOpen            nobody was asked: the breaker is open; `retry_after` says until when
@@ -31,6 +37,7 @@ ChatappError
  |       |- ProviderMisconfigured   our key, our address or our account is wrong
  |       |- ModelRequestInvalid     the provider says the request is wrong
  |       |- ContextTooLong          the history does not fit the model
+ |       |- AnswerMalformed         the structured answer does not fit its schema
  |       '- ContentRefused          the provider's filter refused it
  '- StopAttempt              this attempt must stop; never shown to a client
      |- StaleAttempt            somebody else holds or has ended the turn
@@ -124,6 +131,24 @@ class IdempotencyMismatch(Refused):
     """The Idempotency-Key was used before with another payload."""
 
     code, http_status, title = "idempotency_mismatch", 422, "The key was used with another payload"
+
+
+class InFlight(Refused):
+    """The same request, under the same key, is being answered at this moment."""
+
+    code, http_status, retryable, title = "in_flight", 409, True, "The same request is being answered"
+
+
+class VersionMismatch(Refused):
+    """`If-Match` names another version of the state than the one that is stored."""
+
+    code, http_status, title = "version_mismatch", 412, "The state was changed meanwhile"
+
+
+class ActionNotOpen(Refused):
+    """The action was cancelled, has expired, or has gone too far."""
+
+    code, http_status, title = "action_not_open", 409, "The action cannot be changed any more"
 
 
 class TooLarge(Refused):
@@ -233,6 +258,25 @@ class Unreadable(TurnError):
     transient = dead_letter = False  # the message itself is there already
 
 
+class FlowUnknown(TurnError):
+    """The turn's flow is not one that this worker has: FLOWS differs between processes, or a deploy is half way."""
+
+    code, title = "flow_unknown", "The conversation's flow is not available"
+
+
+class StateTooLarge(TurnError):
+    """The flow's state is over its limit: trying again would make the same."""
+
+    code, title = "state_too_large", "The conversation's state has grown too large"
+    transient = False
+
+
+class ExternalUnavailable(TurnError):
+    """Another API could not be asked, and nothing was kept of an earlier answer."""
+
+    code, http_status, retryable, title = "external_unavailable", 503, True, "A service that is needed is not available"
+
+
 class ModelError(TurnError):
     """The model's provider could not or would not answer."""
 
@@ -277,6 +321,13 @@ class ContextTooLong(ModelRequestInvalid):
     """Input and history do not fit the model's context."""
 
     code, title = "context_too_long", "The conversation is too long for the model"
+
+
+class AnswerMalformed(ModelError):
+    """The model was asked for JSON of a form and gave something else."""
+
+    code, http_status, retryable, title = "answer_malformed", 502, True, "The model's answer cannot be read"
+    transient = dead_letter = True
 
 
 class ContentRefused(ModelError):

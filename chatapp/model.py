@@ -155,7 +155,9 @@ class Turn:
     of the next claim; `wake_at` when the relay should look; `end_id` the id of the terminal event. What attempts came to
     is counted apart: `failures` (retryable errors), `crashes` (leases that lapsed), `hand_backs` (processes that stopped).
     `dlq_pending`: the turn has failed for good and the dead-letter queue does not have it yet. `input_apart`: the store
-    keeps the input in an item of its own.
+    keeps the input in an item of its own. A turn without input was begun by the server: the flow speaks first. `callback`:
+    where its end is to be delivered, a URL or `outbound` (chatapp/effects.py). `quick_replies`: what the user may simply
+    choose to answer.
     """
 
     session_id: str
@@ -190,6 +192,8 @@ class Turn:
     end_id: EventId | None = None
     dlq_pending: bool = False
     input_apart: bool = False
+    callback: str | None = None
+    quick_replies: tuple[str, ...] = ()
     schema: int = SCHEMA
 
     @property
@@ -202,11 +206,29 @@ class Turn:
         return self.status is Status.QUEUED and self.attempt == 0 and now - self.created_at > seconds * 1000
 
 
+State: TypeAlias = Mapping[str, Any]
+"""A flow's state: a JSON object. Read only: a change makes a new one."""
+
+MAX_STATE_BYTES = 64 * 1024
+"""A state's largest size as JSON: it is read and written with every turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What lists of sessions show: a sentence, and what the flow found, e.g. `{"recommended_destination": ...}`."""
+
+    text: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """A conversation. `open_turns` holds the numbers of turns that have not ended; the least of them is the head.
 
     `cancel_before`: open turns with lower numbers are to be cancelled (`on_busy: interrupt`), by whoever sees it first.
+    `state` is the flow's, and `version` counts its changes; `summary` is what the flow tells in lists of sessions.
+    `message_count` counts inputs and answers that were kept. `contact`: the phone number of a webhook's session.
+    `result`: what the flow came to, once the session was ended by `POST /sessions/{id}/end`.
     """
 
     id: str
@@ -219,16 +241,19 @@ class Session:
     turn_count: int = 0
     open_turns: frozenset[int] = frozenset()
     title: str | None = None
-    summary: str | None = None
+    summary: Summary | None = None
+    state: State = field(default_factory=dict)
+    message_count: int = 0
+    contact: str | None = None
+    result: Mapping[str, Any] | None = None
     deleted_at: int | None = None
     cancel_before: int = 0
 
     @classmethod
-    def begin(cls, *, user_id: str, flow: str, now: int, life_ms: int, title: str | None = None) -> Self:
+    def begin(cls, *, user_id: str, flow: str, now: int, life_ms: int, **more: Any) -> Self:
         """Make a session that begins now, under a new id."""
-        return cls(
-            id=new_session_id(), user_id=user_id, flow=flow, title=title, created_at=now, updated_at=now, expires_at=now + life_ms
-        )
+        session_id = new_session_id()
+        return cls(id=session_id, user_id=user_id, flow=flow, created_at=now, updated_at=now, expires_at=now + life_ms, **more)
 
     @property
     def head(self) -> int | None:
@@ -270,6 +295,19 @@ class Ending:
     error: Mapping[str, Any] | None = None
     dlq_pending: bool = False
     failures: int | None = None
+    quick_replies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionWrite:
+    """What the end of a turn writes into its session beside the end: stored with it or not at all.
+
+    `state` is written only if the session's version is still `seen`.
+    """
+
+    seen: int
+    state: State | None = None
+    summary: Summary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,12 +333,21 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """What a flow asks of a model."""
+    """What a flow asks of a model. `answer`: the form that its answer must have, instead of free text."""
 
     messages: tuple[Message, ...]
     options: ModelOptions
     user_id: str
     job_id: str
+    answer: "AnswerForm | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """A structured answer: JSON that `schema` (a JSON Schema) allows. `name` is a word that says what it is."""
+
+    name: str
+    schema: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,20 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from chatapp.model import Ending, EventId, IdempotencyRecord, JobId, Message, ModelRequest, Part, Piece, Session, Turn
+from chatapp.effects import Effect, EffectId
+from chatapp.model import (
+    Ending,
+    EventId,
+    IdempotencyRecord,
+    JobId,
+    Message,
+    ModelRequest,
+    Part,
+    Piece,
+    Session,
+    SessionWrite,
+    Turn,
+)
 
 
 class Clock(Protocol):
@@ -60,6 +73,52 @@ class WakeUps(Protocol):
         """Ask for a look at each of the turns, in batches.
 
         Raises: QueueUnavailable, with the batch that was not taken and all after it unsent.
+        """
+        ...
+
+
+class EffectWakeUps(Protocol):
+    """The queue of effects: it carries `look at this effect` and nothing else."""
+
+    def send_effect(self, effect_id: EffectId, *, user_id: str, delay: float = 0) -> None:
+        """Ask some worker to look at the effect, after `delay` seconds (900 at most).
+
+        Raises: QueueUnavailable.
+        """
+        ...
+
+
+class SessionEvents(Protocol):
+    """The sessions' own logs. Redis being away never raises here: what they tell can be read elsewhere."""
+
+    def tell(self, session_id: str, kind: str, /, **fields: Any) -> None:
+        """Write an event of type `kind` and push it to who follows the session."""
+        ...
+
+
+class SessionActions(Protocol):
+    """The actions of one session, as its flow may handle them while it answers. What it does here is done at once."""
+
+    def staged(self) -> list[Effect]:
+        """Read the actions that wait for a yes, the newest first. Raises: StoreUnavailable."""
+        ...
+
+    def confirm(self, action_id: str) -> Effect:
+        """Take the user's yes. Returns: the action as it stands then, confirmed or whatever it was. Raises: StoreUnavailable."""
+        ...
+
+    def cancel(self, action_id: str) -> Effect:
+        """Take the user's no. Returns: the action as it stands then. Raises: StoreUnavailable."""
+        ...
+
+
+class External(Protocol):
+    """Other APIs, asked through a cache."""
+
+    def cached_get(self, endpoint: str, params: Mapping[str, Any]) -> Any:
+        """Ask `endpoint` (a name of ours, e.g. `airports`), or answer from the cache. Returns: the API's JSON.
+
+        Raises: ExternalUnavailable, when it cannot be asked and nothing was kept.
         """
         ...
 
@@ -143,10 +202,13 @@ class Turns(Protocol):
         """Move the lease on. Returns: the turn, or None when this attempt has lost it."""
         ...
 
-    def end(self, turn: Turn, ending: Ending) -> tuple[bool, Turn | None]:
-        """End the turn and take it out of its session's open turns, in one transaction.
+    def end(
+        self, turn: Turn, ending: Ending, *, write: SessionWrite | None = None, effects: Sequence[Effect] = ()
+    ) -> tuple[bool, Turn | None] | Raced:
+        """End the turn, take it out of its session's open turns, and store what comes with it, in one transaction.
 
-        Returns: (True, the turn as ended), or (False, the turn as it stands), when somebody else was first.
+        `write`: what changes in the session; `effects`: new actions and deliveries. Returns: (True, the turn as ended);
+        (False, the turn as it stands), when somebody else was first; Raced, when the session's state was changed meanwhile.
         """
         ...
 

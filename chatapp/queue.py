@@ -20,10 +20,11 @@ from kombu.messaging import Producer
 from kombu.transport import SQS
 
 from chatapp.aws import NO_ANSWER
+from chatapp.effects import EffectId
 from chatapp.errors import QueueUnavailable
 from chatapp.model import JobId, Turn
 from config.celery import celery_config
-from config.resources import CHAT, CHAT_TASK
+from config.resources import CHAT, CHAT_TASK, EFFECT_TASK, EFFECTS, Queue
 from config.settings import Settings
 
 if TYPE_CHECKING:
@@ -104,12 +105,21 @@ class Composer:
 
     def __call__(self, job_id: JobId, *, user_id: str, traceparent: str | None = None, delay: float = 0) -> dict[str, Any]:
         """Make a wake-up. Returns: what SendMessage takes."""
+        return self._compose(CHAT_TASK, CHAT, str(job_id), "job_id", user_id=user_id, traceparent=traceparent, delay=delay)
+
+    def effect(self, effect_id: EffectId, *, user_id: str, delay: float = 0) -> dict[str, Any]:
+        """Make a wake-up for an effect. Returns: what SendMessage takes."""
+        return self._compose(EFFECT_TASK, EFFECTS, str(effect_id), "effect_id", user_id=user_id, delay=delay)
+
+    def _compose(
+        self, task: str, queue: Queue, named: str, argument: str, *, user_id: str, traceparent: str | None = None, delay: float
+    ) -> dict[str, Any]:
         with self._one_at_a_time:
             self._app.send_task(
-                CHAT_TASK,
-                kwargs={"job_id": str(job_id)},
-                task_id=str(job_id),
-                queue=CHAT.name,
+                task,
+                kwargs={argument: named},
+                task_id=named,
+                queue=queue.name,
                 producer=self._producer,
                 declare=[],  # that would ask SQS about the queue
                 headers={"traceparent": traceparent} if traceparent else None,
@@ -124,7 +134,7 @@ class Composer:
 
 
 class CeleryWakeUps:
-    """Implements the `WakeUps` port."""
+    """Implements the ports `WakeUps` and `EffectWakeUps`."""
 
     def __init__(self, compose: Composer, sqs: "SQSClient") -> None:
         self._compose = compose
@@ -140,6 +150,11 @@ class CeleryWakeUps:
         """
         with self._place():
             self._sqs.send_message(**self._compose(job_id, user_id=user_id, traceparent=traceparent, delay=delay))
+
+    def send_effect(self, effect_id: EffectId, *, user_id: str, delay: float = 0) -> None:
+        """Ask some worker to look at the effect, after `delay` seconds (900 at most). Raises: QueueUnavailable, as `send`."""
+        with self._place():
+            self._sqs.send_message(**self._compose.effect(effect_id, user_id=user_id, delay=delay))
 
     def send_many(self, turns: Sequence[Turn]) -> None:
         """Ask for a look at each of the turns, ten in a request.

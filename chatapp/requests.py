@@ -22,7 +22,6 @@ from pydantic import (
 from chatapp.model import EventId
 from config.settings import Settings
 
-FLOWS = ("chat",)
 MAX_PARTS = 16
 MAX_TITLE_CHARS = 200
 MAX_METADATA_KEYS = 16
@@ -133,7 +132,10 @@ class ChatRequest(Strict):
 
     message: Message
     session_id: SessionId | None = Field(None, description="The conversation it continues; without it a new one begins.")
-    flow: Literal["chat"] = Field("chat", description="How it is answered.")
+    flow: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")] | None = Field(
+        None,
+        description="How it is answered: the flow of a new conversation (`chat` if not named). One that goes on keeps its own.",
+    )
     on_busy: Literal["enqueue", "reject", "interrupt", "merge"] = Field(
         "enqueue",
         description="While the session has open turns: wait behind them; answer 409; cancel them first; or join the last one, "
@@ -170,8 +172,9 @@ class ChatRequest(Strict):
 class NewSession(Strict):
     """A conversation to begin."""
 
-    flow: Literal["chat"] = Field("chat", description="How its messages are answered.")
+    flow: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")] = Field("chat", description="How its messages are answered.")
     title: Title | None = None
+    language: Literal["en", "pt"] | None = Field(None, description="What the flow is to speak first.")
 
 
 class SessionChange(Strict):

@@ -14,8 +14,9 @@ from redis.retry import Retry
 
 from chatapp import failpoints
 from chatapp.clock import AnchoredClock
+from chatapp.flows import registry
+from chatapp.flows.actions import Actions
 from chatapp.flows.cancelling import Cancelling
-from chatapp.flows.chat import Chat
 from chatapp.flows.deleting import Deleting
 from chatapp.flows.ending import Endings
 from chatapp.flows.lease import Leases
@@ -29,8 +30,9 @@ from chatapp.health import Health
 from chatapp.interrupts import fitting
 from chatapp.live.cache import ContextCache
 from chatapp.live.events import EventLog
-from chatapp.ports import LLM, WakeUps
+from chatapp.ports import LLM, External
 from chatapp.stores.dynamo import connect
+from chatapp.stores.effects import EffectStore
 from chatapp.stores.locks import LockStore
 from chatapp.stores.pauses import Pauses
 from chatapp.stores.sessions import DAY_MS, SessionStore
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
     from chatapp.live.sockets import SocketRegistry
     from chatapp.live.tickets import Tickets
     from chatapp.live.waiting import Waiting
-    from chatapp.queue import Composer
+    from chatapp.queue import CeleryWakeUps, Composer
 
 HOUR_MS = 3_600_000
 
@@ -120,6 +122,7 @@ class Services:
             self.dynamodb,
             table=self._table(resources.TURNS),
             sessions_table=self._table(resources.SESSIONS),
+            actions_table=self._table(resources.PENDING_ACTIONS),
             idempotency_table=self._table(resources.IDEMPOTENCY),
             clock=self.clock,
         )
@@ -135,6 +138,11 @@ class Services:
             life_ms=self._session_life_ms,
             turn_life_ms=self._turn_life_ms,
         )
+
+    @made_once
+    def effects(self) -> EffectStore:
+        """The truth about actions and deliveries."""
+        return EffectStore(self.dynamodb, table=self._table(resources.PENDING_ACTIONS), clock=self.clock)
 
     @made_once
     def locks(self) -> LockStore:
@@ -234,7 +242,7 @@ class Services:
     # --- the queue and the model
 
     @made_once
-    def wakeups(self) -> WakeUps:
+    def wakeups(self) -> "CeleryWakeUps":
         """The queue."""
         from chatapp.queue import CeleryWakeUps
 
@@ -302,8 +310,20 @@ class Services:
 
     @made_once
     def flows(self) -> dict[str, Flow]:
-        """The flows, by name."""
-        return {flow.name: flow for flow in (Chat(),)}
+        """The flows that clients may begin, by name. Raises: SettingsError."""
+        return registry.load(self.settings.flows)
+
+    @made_once
+    def actions(self) -> Actions:
+        """What users do with proposed actions."""
+        return Actions(effects=self.effects, wakeups=self.wakeups, events=self.session_log, clock=self.clock)
+
+    @made_once
+    def external(self) -> External:
+        """Other APIs, behind a cache."""
+        from chatapp.live.external import CachedApis
+
+        return CachedApis({})
 
     @made_once
     def wake(self) -> Waking:
@@ -318,6 +338,7 @@ class Services:
             session_life_ms=self._session_life_ms,
             turn_life_ms=self._turn_life_ms,
             first_look_ms=round(self.settings.relay_first_look_seconds * 1000),
+            phone_life_ms=round(self.settings.phone_session_days * DAY_MS),
         )
         return Submit(
             turns=self.turns, sessions=self.sessions, wake=self.wake, cancel=self.cancel, clock=self.clock, limits=limits
@@ -340,7 +361,9 @@ class Services:
             turns=self.turns,
             sessions=self.sessions,
             events=self.events,
+            session_events=self.session_log,
             wake=self.wake,
+            effect_wakeups=self.wakeups,
             dead_letters=self.dead_letters,
             clock=self.clock,
         )
@@ -369,6 +392,8 @@ class Services:
             wait_for_breaker=self.settings.on_breaker_open == "wait",
             history_turns=self.settings.history_turns,
             history_tokens=self.settings.history_tokens,
+            action_ms=round(self.settings.action_seconds * 1000),
+            language=self.settings.default_language,
         )
         return Answer(
             turns=self.turns,
@@ -380,6 +405,8 @@ class Services:
             cancel=self.cancel,
             flows=self.flows,
             llm=self.llm,
+            actions=self.actions.within,
+            external=self.external,
             clock=self.clock,
             limits=limits,
         )
@@ -416,6 +443,8 @@ class Services:
             retry=self.retry,
             turns=self.turns,
             sessions=self.sessions,
+            actions=self.actions,
+            flows=self.flows,
             breakers=self.breakers,
             clock=self.clock,
         )

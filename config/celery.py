@@ -44,7 +44,7 @@ def celery_config(settings: Settings, *, read_timeout: int, tries: int) -> dict[
         "broker_pool_limit": 10,
         "task_default_queue": CHAT.name,
         "task_create_missing_queues": False,
-        "task_queues": {q.name: {"exchange": q.name, "routing_key": q.name} for q in QUEUES},
+        "task_queues": {CHAT.name: {"exchange": CHAT.name, "routing_key": CHAT.name}},
         "task_serializer": "json",
         "accept_content": ["json"],
         "task_ignore_result": True,

@@ -13,6 +13,9 @@ OPEN_SHARDS = 16
 CHAT_TASK = "chatapp.answer"
 """Name of the Celery task that answers a turn; sent by name, so that the API never imports `tasks`."""
 
+EFFECT_TASK = "chatapp.effect"
+"""Name of the Celery task that carries out a confirmed action or an owed delivery."""
+
 
 @dataclass(frozen=True)
 class Queue:
@@ -50,7 +53,8 @@ class Table:
 
 
 CHAT = Queue("chat", "turns of any origin")
-QUEUES = (CHAT,)
+EFFECTS = Queue("effects", "confirmed actions and outbound webhooks")
+QUEUES = (CHAT, EFFECTS)
 
 OPEN_WORK = Index("OpenWorkIndex", ("OpenShard", "N"), ("WakeAt", "N"), projects=None)
 """Sparse: an item is in it only while its work is open. A hint, re-checked on the item."""
@@ -59,7 +63,7 @@ USER_SESSIONS = Index(
     "UserIdIndex",
     ("UserId", "S"),
     ("UpdatedAt", "N"),
-    projects=("Flow", "Title", "Summary", "CreatedAt", "TurnCount", "AliveUntil"),
+    projects=("Flow", "Title", "Summary", "CreatedAt", "TurnCount", "AliveUntil", "MessageCount"),
 )
 """Sparse: a deleted session has no `UpdatedAt`, so it leaves the list at once."""
 

@@ -5,9 +5,10 @@ A setting's variable is its name in capitals, e.g. `LLM_MODEL`; each may also be
 an empty value none); real variables win over it.
 """
 
+import base64
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -15,13 +16,17 @@ from dotenv import dotenv_values
 from pydantic import AliasChoices, AliasGenerator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from config.actions import ActionTargets
 from config.fallbacks import Fallbacks
 
 DEV_JWT_SECRET = "chatapp-development-secret-do-not-use-elsewhere"  # noqa: S105  known to everybody, refused in production
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
+DEV_WEBHOOK_SECRET = "chatapp-development-webhook-secret"  # noqa: S105  as above
+
 Seconds = Annotated[float, Field(gt=0)]
 Words = Annotated[tuple[str, ...], NoDecode]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
 
 
 class SettingsError(Exception):
@@ -157,12 +162,62 @@ class Settings(BaseSettings):
     session_hours: float = Field(24, gt=0, description="life of a session after its last use")
     turn_days: float = Field(7, gt=0, description="how long turns are kept")
 
-    @field_validator("cors_origins", "llm_models", mode="before")
+    # Flows
+    flows: Words = Field(
+        ("chat",),
+        description="flows that clients may begin, by commas: `chat`, `interview`, `orchestrator`, or `module:Class` of your own",
+    )
+    default_language: Literal["en", "pt"] = Field("en", description="what flows speak when nothing tells the user's language")
+    phone_session_days: float = Field(7, gt=0, description="life of a webhook's session after its last use")
+    amadeus_base_url: str | None = Field(
+        None, description="address of the Amadeus API (airports, flights) for the interview; unset: it does without"
+    )
+    amadeus_client_id: str | None = Field(None, description="client id at Amadeus")
+    amadeus_client_secret: SecretStr | None = Field(None, description="client secret at Amadeus")
+    api_cache_seconds: Seconds = Field(300, description="how long answers of external APIs count as fresh")
+    api_stale_seconds: Seconds = Field(86_400, description="how long they are kept for when that API is away")
+
+    # Webhooks and effects
+    webhook_secrets: Secrets = Field(
+        (), description="secrets of who may call `/webhook/ingest` and `/hooks/template-fired`, by commas; any of them signs"
+    )
+    action_urls: ActionTargets = Field(
+        {},
+        description="where confirmed actions are carried out: a JSON object of"
+        ' `{"action": "https://…"}` or `{"action": {"url": "…", "status_url": "…"}}`',
+    )
+    action_seconds: Seconds = Field(3_600, description="how long a proposed action waits for its confirmation")
+    outbound_webhook_url: str | None = Field(None, description="where replies to webhook sessions are delivered")
+    outbound_webhook_secrets: Secrets = Field(
+        (),
+        description="secrets that sign what is delivered and actions, `whsec_` and base64, by commas; all of them sign",
+    )
+    callback_private: bool = Field(False, description="whether a `callback_url` may lead to a private address")
+    effect_timeout_seconds: Seconds = Field(10, description="longest call of an action's or a callback's URL")
+    effect_max_attempts: int = Field(8, ge=1, description="tries to deliver before the dead-letter queue")
+    effect_retry_seconds: Seconds = Field(5, description="pause before the second try; each further one takes twice as long")
+
+    @field_validator("cors_origins", "llm_models", "flows", "webhook_secrets", "outbound_webhook_secrets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(w.strip() for w in value.split(",") if w.strip()) if isinstance(value, str) else value
 
-    @field_validator("aws_endpoint_url", "sqs_queue_url_prefix", "jwt_jwks_url", "openai_base_url")
+    @field_validator("outbound_webhook_secrets")
+    @classmethod
+    def _standard_secrets(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in value:
+            text = secret.get_secret_value()
+            try:
+                key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+            except ValueError:
+                key = b""
+            if not text.startswith("whsec_") or not 24 <= len(key) <= 64:
+                raise ValueError("must be `whsec_` and the base64 of 24 to 64 random bytes")
+        return value
+
+    @field_validator(
+        "aws_endpoint_url", "sqs_queue_url_prefix", "jwt_jwks_url", "openai_base_url", "amadeus_base_url", "outbound_webhook_url"
+    )
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
         if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
@@ -251,6 +306,8 @@ def _contradictions(s: Settings) -> list[str]:
         problems.append(
             "TURN_DAYS must be well beyond QUEUE_DEADLINE_SECONDS and ATTEMPT_DEADLINE_SECONDS: turns must not vanish while open"
         )
+    if (s.amadeus_client_id is None) != (s.amadeus_client_secret is None):
+        problems.append("AMADEUS_CLIENT_ID and AMADEUS_CLIENT_SECRET belong together: set both or neither")
     if s.max_message_chars > s.max_body_bytes:
         problems.append("MAX_BODY_BYTES must be at least MAX_MESSAGE_CHARS")
     return problems
@@ -276,11 +333,27 @@ def _unsafe_in_production(s: Settings) -> list[str]:
         problems.append("OPENAI_API_KEY must be set in production")
     if not s.public_ws_url.startswith("wss://"):
         problems.append("PUBLIC_WS_URL must be wss in production")
+    problems += list(_unsafe_effects(s))
     if s.fail_points:
         problems.append("FAIL_POINTS must not be set in production: they are for tests")
     if s.log_level == "DEBUG":
         problems.append("LOG_LEVEL must not be DEBUG in production")
     return problems
+
+
+def _unsafe_effects(s: Settings) -> Iterator[str]:
+    """Look at what goes out into the world, and at who may come in from it."""
+    if any(
+        len(secret.get_secret_value()) < 16 or secret.get_secret_value() == DEV_WEBHOOK_SECRET for secret in s.webhook_secrets
+    ):
+        yield "WEBHOOK_SECRETS: each needs 16 characters or more in production, and not the built-in one"
+    outward = [t.url for t in s.action_urls.values()] + [url for url in (s.outbound_webhook_url, s.amadeus_base_url) if url]
+    if any(not url.startswith("https://") for url in outward):
+        yield "ACTION_URLS, OUTBOUND_WEBHOOK_URL and AMADEUS_BASE_URL must be https in production"
+    if (s.action_urls or s.outbound_webhook_url) and not s.outbound_webhook_secrets:
+        yield "OUTBOUND_WEBHOOK_SECRETS must be set in production: who is called must be able to tell that it is you"
+    if s.callback_private:
+        yield "CALLBACK_PRIVATE must not be set in production: users could reach your own network"
 
 
 def _plain_and_local(url: str) -> bool:

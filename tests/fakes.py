@@ -8,7 +8,9 @@ from typing import Any
 
 from chatapp.auth import SharedSecret, Tokens, issue
 from chatapp.commands import Commands
+from chatapp.effects import Effect, EffectStatus
 from chatapp.errors import IdempotencyMismatch, NotEnded, NotFound, Unauthenticated
+from chatapp.flows import registry
 from chatapp.flows.retrying import record_key
 from chatapp.flows.submit import Accepted, Submission
 from chatapp.live.following import Event
@@ -59,16 +61,16 @@ class FakeSessions:
         self._clock = clock
         self.all: dict[str, Session] = {}
 
-    def create(self, *, user_id: str, flow: str, title: str | None = None) -> Session:
+    def create(self, *, user_id: str, flow: str, **more: Any) -> Session:
         now = self._clock.now()
         made = Session(
             id=new_session_id(),
             user_id=user_id,
             flow=flow,
-            title=title,
             created_at=now,
             updated_at=now,
             expires_at=now + 24 * HOUR_MS,
+            **more,
         )
         self.all[made.id] = made
         return made
@@ -134,7 +136,7 @@ class FakeSubmit:
     def _keep(self, submission: Submission) -> Accepted:
         now = self._clock.now()
         if submission.session_id is None:
-            session = self._sessions.create(user_id=submission.user_id, flow=submission.flow)
+            session = self._sessions.create(user_id=submission.user_id, flow=submission.flow or "chat")
         else:
             session = self._sessions.all.get(submission.session_id)  # type: ignore[assignment]
             if session is None or session.user_id != submission.user_id or not session.alive(now):
@@ -143,7 +145,7 @@ class FakeSubmit:
             session_id=session.id,
             number=session.turn_count + 1,
             user_id=submission.user_id,
-            flow=submission.flow,
+            flow=session.flow,
             input=submission.input,
             options=submission.options,
             created_at=now,
@@ -319,6 +321,30 @@ class FakeSessionLog:
         return EventId(1_800_000_000, len(self.appended) - 1)
 
 
+class FakeActions:
+    """Actions in a dict, by (session, action)."""
+
+    def __init__(self) -> None:
+        self.all: dict[tuple[str, str], Effect] = {}
+
+    def of(self, session: Session) -> list[Effect]:
+        return [e for (session_id, _), e in self.all.items() if session_id == session.id]
+
+    def confirm(self, session: Session, action_id: str, *, by: str) -> Effect:
+        return self._move(session, action_id, EffectStatus.CONFIRMED, by)
+
+    def cancel(self, session: Session, action_id: str) -> Effect:
+        return self._move(session, action_id, EffectStatus.CANCELLED, None)
+
+    def _move(self, session: Session, action_id: str, status: EffectStatus, by: str | None) -> Effect:
+        found = self.all.get((session.id, action_id))
+        if found is None:
+            raise NotFound
+        if found.status is EffectStatus.STAGED:
+            found = self.all[session.id, action_id] = replace(found, status=status, confirmed_by=by)
+        return found
+
+
 class FakeFeeds:
     """Gives `items` to every reader, then ends. `failure` is raised instead, when set; `broken` in mid-stream."""
 
@@ -382,6 +408,8 @@ class FakeServices:
         self.pushes = FakePushes()
         self.session_log = FakeSessionLog()
         self.feeds = FakeFeeds()
+        self.actions = FakeActions()
+        self.flows = registry.load(self.settings.flows)
 
     @property
     def commands(self) -> Commands:
@@ -393,6 +421,8 @@ class FakeServices:
             retry=self.retry,
             turns=self.turns,
             sessions=self.sessions,
+            actions=self.actions,
+            flows=self.flows,
             breakers=self.breakers,
             clock=self.clock,
         )

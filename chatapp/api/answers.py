@@ -251,7 +251,8 @@ def session_path(session_id: str) -> str:
 def _messages(turn: Turn) -> list[MessageView]:
     said = {"job_id": str(turn.job_id), "status": turn.status.value, "retry_of": _job_id(turn.session_id, turn.retry_of)}
     error = _error(turn) if turn.status is Status.FAILED else None
-    messages = [MessageView(role="user", text=text_of(turn.input), created_at=timestamp(turn.created_at), error=error, **said)]
+    asked = MessageView(role="user", text=text_of(turn.input), created_at=timestamp(turn.created_at), error=error, **said)
+    messages = [asked] if turn.input else []  # else the flow has begun by itself
     if turn.answer is not None and (turn.answer or turn.status is Status.COMPLETED):
         ended = timestamp(turn.ended_at or turn.created_at)
         messages.append(MessageView(role="assistant", text=turn.answer, created_at=ended, error=error, **said))

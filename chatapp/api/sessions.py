@@ -4,7 +4,7 @@ from flask import Blueprint, Response
 
 from chatapp.api.answers import ConversationPage, SessionPage, SessionView, session_path
 from chatapp.api.body import read_body, read_query
-from chatapp.api.context import principal, services, take_allowance
+from chatapp.api.context import principal, services, take_allowance, traceparent
 from chatapp.api.operations import operation
 from chatapp.api.owned import own_session
 from chatapp.api.replies import reply
@@ -21,8 +21,7 @@ _BODY = (Malformed, TooLarge, UnsupportedMedia, RateLimited, StoreUnavailable)
 def post_session() -> Response:
     """Begin a session; a message without a session id begins one too."""
     body = read_body(NewSession)
-    take_allowance()
-    session = services().sessions.create(user_id=principal().user_id, flow=body.flow, title=body.title)
+    session, _ = services().commands.begin(principal().user_id, body, allow=take_allowance, traceparent=traceparent())
     return reply(SessionView.of(session), 201, {"Location": session_path(session.id)})
 
 

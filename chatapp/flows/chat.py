@@ -2,16 +2,16 @@
 
 from collections.abc import Generator
 
-from chatapp.flows.port import Asked
-from chatapp.model import Message, ModelRequest, Piece, text_of
+from chatapp.flows.port import Asked, Flow, Step
+from chatapp.model import Message, ModelRequest, text_of
 
 
-class Chat:
+class Chat(Flow):
     """Answers with whatever the model says."""
 
     name = "chat"
 
-    def run(self, asked: Asked) -> Generator[Piece, None, None]:
+    def run(self, asked: Asked) -> Generator[Step, None, None]:
         """Yield the model's answer to the turn, with the history before it."""
         turn = asked.turn
         messages = (*asked.history, Message("user", text_of(turn.input)))

@@ -4,18 +4,24 @@ import logging
 import random
 import secrets
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from chatapp import failpoints
+from chatapp.effects import Effect, EffectId, EffectStatus
 from chatapp.errors import ChatappError, QueueUnavailable, StoreUnavailable, TurnError, Unavailable
+from chatapp.flows.extra import Extra
 from chatapp.flows.history import estimated_usage
 from chatapp.flows.waking import Waking
 from chatapp.model import Ending, EventId, JobId, Status, Turn
-from chatapp.ports import Clock, DeadLetters, EventLog, Sessions, TurnLog, Turns
+from chatapp.ports import Clock, DeadLetters, EffectWakeUps, EventLog, Raced, SessionEvents, Sessions, TurnLog, Turns
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+DELIVER_LOOK_MS = 10_000
+"""How long an owed delivery is left to its own message, before the relay looks."""
 
 
 def told(error: ChatappError) -> dict[str, Any]:
@@ -39,23 +45,37 @@ class Endings:
     """Ends turns."""
 
     def __init__(
-        self, *, turns: Turns, sessions: Sessions, events: EventLog, wake: Waking, dead_letters: DeadLetters, clock: Clock
+        self,
+        *,
+        turns: Turns,
+        sessions: Sessions,
+        events: EventLog,
+        session_events: SessionEvents,
+        wake: Waking,
+        effect_wakeups: EffectWakeUps,
+        dead_letters: DeadLetters,
+        clock: Clock,
     ) -> None:
         self._turns = turns
         self._sessions = sessions
         self._events = events
+        self._session_events = session_events
         self._wake = wake
+        self._effect_wakeups = effect_wakeups
         self._dead_letters = dead_letters
         self._clock = clock
 
-    def by_holder(self, turn: Turn, turn_log: TurnLog, status: Status, *, seconds: float, **fields: Any) -> Turn | None:
+    def by_holder(
+        self, turn: Turn, turn_log: TurnLog, status: Status, *, seconds: float, extra: Extra | None = None, **fields: Any
+    ) -> Turn | None:
         """End a turn for the attempt that runs it. `seconds`: how long to try, which is what is left of the lease.
 
-        Returns: the ended turn, or None when somebody else was first. Raises: StoreUnavailable.
+        `extra`: what the flow wants stored with the end. Returns: the ended turn, or None when somebody else was first.
+        Raises: StoreUnavailable; StateTooLarge, and then nothing is stored.
         """
         end_id = turn_log.settle()
         ending = Ending(status=status, end_id=end_id, at=self._clock.now(), by=turn.claim_id or "", holder=True, **fields)
-        ended = self._store(turn, ending, seconds)
+        ended = self._store(turn, ending, seconds, extra)
         if ended is None:
             turn_log.abandon()
             return None
@@ -63,6 +83,8 @@ class Endings:
         turn_log.finish(ended)
         failpoints.hit("turn.published")
         self._follow_up(ended)
+        if extra is not None:
+            extra.tell(self._session_events)
         failpoints.hit("turn.woken")
         return ended
 
@@ -117,9 +139,44 @@ class Endings:
 
     def _follow_up(self, ended: Turn) -> None:
         self.wake_head(ended.session_id)
+        if ended.callback is not None:
+            self._deliver(ended)
         if ended.dlq_pending:
             self.bury(ended)
 
-    def _store(self, turn: Turn, ending: Ending, seconds: float) -> Turn | None:
-        won, now = insist(lambda: self._turns.end(turn, ending), seconds=seconds, clock=self._clock)
-        return now if won else None
+    def _deliver(self, ended: Turn) -> None:
+        try:
+            self._effect_wakeups.send_effect(EffectId.reply(ended.session_id, ended.number), user_id=ended.user_id)
+        except QueueUnavailable as error:
+            log.warning("the delivery of %s waits for the relay: %s", ended.job_id, error)
+
+    def _store(self, turn: Turn, ending: Ending, seconds: float, extra: Extra | None = None) -> Turn | None:
+        owed = [_delivery(turn, ending.at)] if turn.callback is not None else []
+        effects = [*owed, *(extra.effects if extra else ())]
+        give_up = self._clock.monotonic() + seconds
+        while True:
+            write = extra.write() if extra else None
+            end = partial(self._turns.end, turn, ending, write=write, effects=effects)
+            done = insist(end, seconds=give_up - self._clock.monotonic(), clock=self._clock)
+            if not isinstance(done, Raced):
+                won, now = done
+                return now if won else None
+            # Somebody changed the session's state: the flow's change is applied to what they made of it.
+            if extra is None or done.session is None or self._clock.monotonic() >= give_up:
+                raise StoreUnavailable("the session's state changes faster than it can be written")
+            extra.rebase(done.session)
+
+
+def _delivery(turn: Turn, now: int) -> Effect:
+    return Effect(
+        id=EffectId.reply(turn.session_id, turn.number),
+        user_id=turn.user_id,
+        name="turn",
+        status=EffectStatus.CONFIRMED,
+        payload={"turn": turn.number},
+        target=turn.callback,
+        created_at=now,
+        expires_at=now,
+        due=now,
+        wake_at=now + DELIVER_LOOK_MS,
+    )

@@ -22,7 +22,8 @@ def estimated_usage(turn: Turn, answer: str, history: Sequence[Message] = ()) ->
 def messages_of(turn: Turn) -> tuple[Message, ...]:
     """Say what an ended turn adds to the history: nothing if it failed, or was cancelled before it said anything."""
     if turn.status is Status.COMPLETED or (turn.status is Status.CANCELLED and turn.answer):
-        return Message("user", text_of(turn.input)), Message("assistant", turn.answer or "")
+        said = (Message("user", text_of(turn.input)),) if turn.input else ()  # else the flow has begun by itself
+        return (*said, Message("assistant", turn.answer)) if turn.answer else said
     return ()
 
 
@@ -33,13 +34,13 @@ def history_of(turns: Sequence[Turn], retried: int | None = None) -> tuple[Messa
 
 
 def trim(messages: Sequence[Message], tokens: int) -> tuple[Message, ...]:
-    """Keep the latest exchanges that fit into `tokens`, beginning with a user's message."""
+    """Keep the latest exchanges that fit into `tokens`: all, or from a user's message on."""
     kept, left = [], tokens
     for message in reversed(messages):
         left -= estimate_tokens(message.text)
         if left < 0:
             break
         kept.append(message)
-    while kept and kept[-1].role != "user":
+    while len(kept) < len(messages) and kept and kept[-1].role != "user":
         kept.pop()
     return tuple(reversed(kept))

@@ -5,12 +5,15 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 from chatapp.errors import AttemptTimedOut, CancelRequested, ChatappError, HandBack, StaleAttempt, StoreUnavailable
-from chatapp.model import JobId, Piece, Turn
+from chatapp.model import JobId, Turn
 from chatapp.ports import Clock, Interrupt, Interrupts, Turns
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CLOCKS_DIFFER_SECONDS = 2.0
 """What two processes may disagree on: each knows the time of DynamoDB to the second."""
@@ -70,7 +73,7 @@ class Lease:
         except ChatappError as reason:
             self.stop(reason)
 
-    def during(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+    def during(self, pieces: Iterable[T]) -> Iterator[T]:
         """Yield the pieces. While the next one is waited for, `stop` raises its reason there."""
         waited = iter(pieces)
         while True:

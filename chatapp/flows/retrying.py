@@ -39,5 +39,6 @@ class Retrying:
             traceparent=traceparent,
             idempotency=once,
             retry_of=turn.number,
+            callback=turn.callback,
         )
         return replace(self._submit(submission), retry_of=turn.number)

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from chatapp import failpoints
 from chatapp.errors import (
     IdempotencyMismatch,
+    InvalidRequest,
     NotFound,
     SessionBusy,
     SessionContended,
@@ -22,7 +23,7 @@ from chatapp.errors import (
 )
 from chatapp.flows.cancelling import Cancelling
 from chatapp.flows.waking import Waking
-from chatapp.model import IdempotencyRecord, JobId, ModelOptions, Part, Session, Status, Turn, text_of
+from chatapp.model import IdempotencyRecord, JobId, ModelOptions, Part, Session, State, Status, Turn, text_of
 from chatapp.ports import Clock, Known, Raced, Sessions, TooLate, Turns
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 GIVE_UP_SECONDS = 3.0
 """How long a submit tries to get a number in a session that many write to."""
 
+DEFAULT_FLOW = "chat"
 IDEMPOTENCY_MS = 24 * 3_600_000
 TITLE_CHARS = 60
 MAX_MERGED_BYTES = 128 * 1024
@@ -50,19 +52,25 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A message to be answered."""
+    """A message to be answered; without `input` the session's flow speaks first.
+
+    `flow`: None for the session's own. `title` and `state` are those of a new session. `callback`: see `Turn`.
+    """
 
     user_id: str
     input: tuple[Part, ...]
     options: ModelOptions
     session_id: str | None = None
-    flow: str = "chat"
+    flow: str | None = None
+    title: str | None = None
+    state: State = field(default_factory=dict)
     on_busy: str = "enqueue"
     restart: str = "reset"
     metadata: Mapping[str, str] = field(default_factory=dict)
     traceparent: str | None = None
     idempotency: Idempotency | None = None
     retry_of: int | None = None
+    callback: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,7 @@ class SubmitLimits:
     session_life_ms: int
     turn_life_ms: int
     first_look_ms: int
+    phone_life_ms: int = 7 * 24 * 3_600_000
 
 
 class _Door:
@@ -182,7 +191,7 @@ class Submit:
         if last not in session.open_turns or session.cancel_before > last:
             return TooLate()
         turn = self._turns.get(JobId(session.id, last))
-        if turn is None or turn.status is not Status.QUEUED or turn.attempt or turn.flow != submission.flow:
+        if turn is None or turn.status is not Status.QUEUED or turn.attempt or turn.callback != submission.callback:
             return TooLate()
         if (turn.options, turn.restart) != (submission.options, submission.restart) or submission.metadata:
             return TooLate()  # one answer cannot be made by two sets of wishes
@@ -205,29 +214,32 @@ class Submit:
 
     def _session(self, submission: Submission, found: Session | None, now: int) -> Session:
         """Say how the session is to be before this turn is in it."""
-        alive_until, title = now + self._limits.session_life_ms, _title(submission.input)
+        title = submission.title or _title(submission.input)
         if submission.session_id is None:
-            return Session.begin(
-                user_id=submission.user_id, flow=submission.flow, now=now, life_ms=self._limits.session_life_ms, title=title
-            )
+            life_ms, flow = self._limits.session_life_ms, submission.flow or DEFAULT_FLOW
+            more = {"title": title, "state": submission.state}
+            return Session.begin(user_id=submission.user_id, flow=flow, now=now, life_ms=life_ms, **more)
         if found is None or found.user_id != submission.user_id or found.deleted_at is not None:
             raise NotFound("There is no such session")
         if not found.alive(now) and submission.retry_of is None:
             raise NotFound("There is no such session")
+        if submission.flow not in (None, found.flow):
+            raise InvalidRequest(errors=[{"pointer": "/flow", "detail": f"the session's flow is `{found.flow}`"}])
         if submission.on_busy == "reject" and found.open_turns:
             raise SessionBusy(f"The session has {len(found.open_turns)} open turns", retry_after=1)
         if len(found.open_turns) >= self._limits.max_open_turns and submission.on_busy != "interrupt":
             raise TooManyOpenTurns(
                 f"The session has {len(found.open_turns)} open turns; wait until some have ended", retry_after=5
             )
-        return replace(found, updated_at=now, expires_at=alive_until, title=found.title or title)
+        life_ms = self._limits.phone_life_ms if found.contact else self._limits.session_life_ms
+        return replace(found, updated_at=now, expires_at=now + life_ms, title=found.title or title)
 
     def _turn(self, submission: Submission, session: Session, now: int) -> Turn:
         return Turn(
             session_id=session.id,
             number=session.turn_count + 1,
             user_id=submission.user_id,
-            flow=submission.flow,
+            flow=session.flow,
             input=submission.input,
             options=submission.options,
             created_at=now,
@@ -237,6 +249,7 @@ class Submit:
             metadata=submission.metadata,
             traceparent=submission.traceparent,
             retry_of=submission.retry_of,
+            callback=submission.callback,
         )
 
     def _wake(self, job_id: JobId, submission: Submission) -> None:

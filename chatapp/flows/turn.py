@@ -14,9 +14,10 @@ A message only says "look at this turn"; what happens is decided by the turn and
 import logging
 import random
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from chatapp import failpoints
 from chatapp.errors import (
@@ -24,6 +25,7 @@ from chatapp.errors import (
     CancelRequested,
     Crashed,
     Expired,
+    FlowUnknown,
     HandBack,
     Interrupted,
     LogLost,
@@ -35,12 +37,13 @@ from chatapp.errors import (
 )
 from chatapp.flows.cancelling import Cancelling
 from chatapp.flows.ending import Endings, insist, told
+from chatapp.flows.extra import Extra
 from chatapp.flows.history import estimated_usage, history_of, messages_of, trim
 from chatapp.flows.lease import Lease, Leases
-from chatapp.flows.port import Asked, Flow
+from chatapp.flows.port import Asked, Change, Flow, Offer, Outcome, Propose, Summarize
 from chatapp.model import Finish, FinishReason, JobId, Message, ReasoningDelta, Session, Status, TextDelta, Turn
 from chatapp.payloads import RESET, RETRYING, STARTED
-from chatapp.ports import LLM, Clock, Context, EventLog, Sessions, TurnLog, Turns
+from chatapp.ports import LLM, Clock, Context, EventLog, External, SessionActions, Sessions, TurnLog, Turns
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +70,8 @@ class TurnLimits:
     wait_for_breaker: bool
     history_turns: int
     history_tokens: int
+    action_ms: int = 3_600_000
+    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,8 @@ class Answer:
         cancel: Cancelling,
         flows: Mapping[str, Flow],
         llm: LLM,
+        actions: Callable[[Session], SessionActions],
+        external: External,
         clock: Clock,
         limits: TurnLimits,
     ) -> None:
@@ -103,6 +110,8 @@ class Answer:
         self._cancel = cancel
         self._flows = flows
         self._llm = llm
+        self._actions = actions
+        self._external = external
         self._clock = clock
         self._limits = limits
 
@@ -178,7 +187,7 @@ class Answer:
             log.warning("attempt %d of %s stops: %s", turn.attempt, turn.job_id, stale.detail)
             turn_log.abandon()
         except CancelRequested:
-            partial = {"answer": turn_log.text or None, "usage": estimated_usage(turn, turn_log.text, history)}
+            partial: dict[str, Any] = {"answer": turn_log.text or None, "usage": estimated_usage(turn, turn_log.text, history)}
             self._endings.by_holder(turn, turn_log, Status.CANCELLED, seconds=lease.left, **partial)
         except HandBack:
             log.info("attempt %d of %s goes back to the queue: this process stops", turn.attempt, turn.job_id)
@@ -214,9 +223,9 @@ class Answer:
             reason = turn.error["code"] if turn.error else "interrupted"
             turn_log.emit(RESET, model=turn.options.model, reason=reason)
         finish, size, aside = None, 0, 0
-        flow = self._flows[turn.flow]
-        with closing(flow.run(Asked(turn, session, history, self._llm))) as pieces:
-            for piece in lease.during(pieces):
+        flow, outcome = self._flow(turn), Outcome()
+        with closing(flow.run(self._asked(turn, session, history))) as steps:
+            for piece in lease.during(steps):
                 self._check(lease, turn_log)
                 failpoints.hit("turn.token")
                 if isinstance(piece, TextDelta):
@@ -231,9 +240,30 @@ class Answer:
                         turn_log.delta(piece.text, kind="reasoning")
                 elif isinstance(piece, Finish):
                     finish = piece
+                elif isinstance(piece, Change | Propose | Offer | Summarize):
+                    outcome.take(piece)
         if finish is None:
             raise ProviderUnavailable("The answer ended without a reason")
-        self._complete(turn, turn_log, finish, history, lease)
+        extra = Extra(flow, turn, session, outcome, now=self._clock.now(), action_ms=self._limits.action_ms)
+        self._complete(turn, turn_log, finish, history=history, lease=lease, extra=extra)
+
+    def _flow(self, turn: Turn) -> Flow:
+        try:
+            return self._flows[turn.flow]
+        except KeyError:
+            raise FlowUnknown(f"This worker has no flow `{turn.flow}`") from None
+
+    def _asked(self, turn: Turn, session: Session, history: tuple[Message, ...]) -> Asked:
+        return Asked(
+            turn=turn,
+            session=session,
+            history=history,
+            llm=self._llm,
+            actions=self._actions(session),
+            external=self._external,
+            now=self._clock.now(),
+            language=self._limits.language,
+        )
 
     def _check(self, lease: Lease, turn_log: TurnLog) -> None:
         """Stop here if the attempt must, before anything more is written or paid for."""
@@ -246,12 +276,20 @@ class Answer:
             lease.check()
             turn_log.reseed()
 
-    def _complete(self, turn: Turn, turn_log: TurnLog, finish: Finish, history: tuple[Message, ...], lease: Lease) -> None:
+    def _complete(
+        self, turn: Turn, turn_log: TurnLog, finish: Finish, *, history: tuple[Message, ...], lease: Lease, extra: Extra
+    ) -> None:
         failpoints.hit("turn.streamed")
         text = turn_log.text
         usage = finish.usage or estimated_usage(turn, text, history)
-        answer = {"answer": text, "answer_model": finish.model, "finish_reason": finish.reason.value, "usage": usage}
-        ended = self._endings.by_holder(turn, turn_log, Status.COMPLETED, seconds=lease.left, **answer)
+        answer: dict[str, Any] = {
+            "answer": text,
+            "answer_model": finish.model,
+            "finish_reason": finish.reason.value,
+            "usage": usage,
+        }
+        answer["quick_replies"] = extra.quick_replies
+        ended = self._endings.by_holder(turn, turn_log, Status.COMPLETED, seconds=lease.left, extra=extra, **answer)
         if ended is not None:
             self._remember(ended, history)
 
@@ -271,7 +309,7 @@ class Answer:
             return self._again(turn, turn_log, lease, seconds=pause, counted="failures", error=error)
         dead = error.dead_letter and not (error.transient and failures < self._limits.max_failures)
         counted = {"failures": failures} if error.transient else {}
-        ended = {"error": told(error), "dlq_pending": dead, **counted}
+        ended: dict[str, Any] = {"error": told(error), "dlq_pending": dead, **counted}
         if self._endings.by_holder(turn, turn_log, Status.FAILED, seconds=lease.left, **ended) is not None:
             log.warning("%s has failed for good: %s%s", turn.job_id, error.code, ", a dead letter" if dead else "")
         return None

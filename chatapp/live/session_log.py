@@ -1,16 +1,20 @@
 """A session's own log, `events:{sid}.0`: what is no answer to a turn (notices, actions, profile). It is never closed."""
 
+import logging
 from importlib.resources import files
 from typing import Any, cast
 
 from redis import Redis
 
+from chatapp.errors import LiveUnavailable
 from chatapp.live.events import channel_of, key_of
 from chatapp.live.following import OWN_LOG
 from chatapp.live.sockets import fails_closed
 from chatapp.model import EventId, JobId, timestamp
 from chatapp.payloads import encode
 from chatapp.ports import Clock
+
+log = logging.getLogger(__name__)
 
 LIFE_SECONDS = 86_400
 MAX_EVENTS = 1_000
@@ -25,6 +29,13 @@ class SessionLog:
     def __init__(self, redis: Redis, clock: Clock) -> None:
         self._append = redis.register_script(_APPEND)
         self._clock = clock
+
+    def tell(self, session_id: str, kind: str, /, **fields: Any) -> None:
+        """Write an event and push it, if Redis can be asked. Fails open: what it tells can be read over HTTP."""
+        try:
+            self.append(session_id, kind, **fields)
+        except LiveUnavailable as error:
+            log.warning("%s is not told to who follows %s: %s", kind, session_id, error.detail)
 
     @fails_closed
     def append(self, session_id: str, kind: str, /, **fields: Any) -> EventId:

@@ -87,6 +87,9 @@ class OpenAIModel:
             messages.insert(0, {"role": "system", "content": options.instructions})
         arguments: dict[str, Any] = {"model": options.model, "messages": messages, "stream": True}
         arguments["stream_options"] = {"include_usage": True}
+        if request.answer is not None:
+            form = {"name": request.answer.name, "schema": request.answer.schema, "strict": True}
+            arguments["response_format"] = {"type": "json_schema", "json_schema": form}
         if options.temperature is not None:
             arguments["temperature"] = options.temperature
         if options.max_output_tokens is not None:

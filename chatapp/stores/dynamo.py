@@ -77,11 +77,20 @@ _write = TypeSerializer().serialize
 
 def to_item(values: Mapping[str, Any]) -> dict[str, Any]:
     """Write a mapping as a DynamoDB item. What is None, or an empty set, is left out."""
-    return {
-        name: _write(Decimal(str(value)) if isinstance(value, float) else value)
-        for name, value in values.items()
-        if value is not None and value != frozenset()
-    }
+    return {name: _write(_exact(value)) for name, value in values.items() if value is not None and value != frozenset()}
+
+
+def _exact(value: Any) -> Any:
+    """Write floats as the decimals that they are shown as, at every depth: the SDK takes none."""
+    match value:
+        case float():
+            return Decimal(str(value))
+        case Mapping():
+            return {name: _exact(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_exact(inner) for inner in value]
+        case _:
+            return value
 
 
 def from_item(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any
 
-from chatapp.model import EventId, IdempotencyRecord, JobId, ModelOptions, Session, Status, Turn, Usage
+from chatapp.model import EventId, IdempotencyRecord, JobId, ModelOptions, Session, Status, Summary, Turn, Usage
 from config.resources import OPEN_SHARDS
 
 INLINE_BYTES = 4_096
@@ -29,7 +29,7 @@ def input_key(job_id: JobId) -> dict[str, Any]:
 def turn_items(turn: Turn) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Write a queued turn: its item and, for a big input, the item of its input."""
     content = {
-        "Input": [dict(p) for p in turn.input],
+        "Input": [dict(p) for p in turn.input] or None,
         "Instructions": turn.options.instructions,
         "Metadata": dict(turn.metadata) or None,
     }
@@ -52,6 +52,7 @@ def turn_items(turn: Turn) -> tuple[dict[str, Any], dict[str, Any] | None]:
         "Restart": turn.restart,
         "RetryOf": turn.retry_of,
         "Traceparent": turn.traceparent,
+        "Callback": turn.callback,
         "CreatedAt": turn.created_at,
         "ExpiresAt": turn.expires_at // 1000,
         "Schema": turn.schema,
@@ -98,6 +99,8 @@ def turn_of(item: dict[str, Any], apart: dict[str, Any] | None = None) -> Turn:
         end_id=EventId.parse(item["EndId"]) if "EndId" in item else None,
         dlq_pending=item.get("DlqPending", False),
         input_apart=item.get("InputApart", False),
+        callback=item.get("Callback"),
+        quick_replies=tuple(item.get("QuickReplies", ())),
         schema=item.get("Schema", 1),
     )
 
@@ -112,7 +115,9 @@ def session_item(session: Session) -> dict[str, Any]:
         "TurnCount": session.turn_count,
         "OpenTurns": set(session.open_turns) or None,
         "Title": session.title,
-        "Summary": session.summary,
+        "Summary": summary_item(session.summary),
+        "State": dict(session.state) or None,
+        "Contact": session.contact,
         "CreatedAt": session.created_at,
         "UpdatedAt": session.updated_at,
         "AliveUntil": session.expires_at,
@@ -129,13 +134,27 @@ def session_of(item: dict[str, Any]) -> Session:
         turn_count=item.get("TurnCount", 0),
         open_turns=frozenset(item.get("OpenTurns", ())),
         title=item.get("Title"),
-        summary=item.get("Summary"),
+        summary=summary_of(item.get("Summary")),
+        state=item.get("State", {}),
+        message_count=item.get("MessageCount", 0),
+        contact=item.get("Contact"),
+        result=item.get("Result"),
         created_at=item["CreatedAt"],
         updated_at=item.get("UpdatedAt", item["CreatedAt"]),
         expires_at=item["AliveUntil"],
         deleted_at=item.get("DeletedAt"),
         cancel_before=item.get("CancelBefore", 0),
     )
+
+
+def summary_item(summary: Summary | None) -> dict[str, Any] | None:
+    """Write what lists show of a session."""
+    return {"Text": summary.text, "Facts": dict(summary.facts)} if summary else None
+
+
+def summary_of(item: Any) -> Summary | None:
+    """Read what lists show of a session."""
+    return Summary(item["Text"], item.get("Facts", {})) if isinstance(item, dict) else None
 
 
 def record_item(record: IdempotencyRecord) -> dict[str, Any]:

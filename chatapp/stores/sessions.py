@@ -38,9 +38,9 @@ class SessionStore:
         self._life_ms = life_ms
         self._kept_ms = turn_life_ms + OUTLIVES_TURNS_MS
 
-    def create(self, *, user_id: str, flow: str, title: str | None = None) -> Session:
-        """Store a session without turns."""
-        session = Session.begin(user_id=user_id, flow=flow, title=title, now=self._clock.now(), life_ms=self._life_ms)
+    def create(self, *, user_id: str, flow: str, **more: Any) -> Session:
+        """Store a session without turns; `more`: its title and its flow's first state."""
+        session = Session.begin(user_id=user_id, flow=flow, now=self._clock.now(), life_ms=self._life_ms, **more)
         item = session_item(session) | {"ExpiresAt": (session.created_at + self._kept_ms) // 1000}
         with store_errors():
             self._client.put_item(**call(self._table, item=item))  # unconditional: a new id cannot meet another

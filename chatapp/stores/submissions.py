@@ -33,11 +33,19 @@ class SubmissionStore:
     """Writes what is accepted. Conditional write first, then read: a refused condition returns the item it met."""
 
     def __init__(
-        self, client: "DynamoDBClient", *, table: str, sessions_table: str, idempotency_table: str, clock: Clock
+        self,
+        client: "DynamoDBClient",
+        *,
+        table: str,
+        sessions_table: str,
+        actions_table: str,
+        idempotency_table: str,
+        clock: Clock,
     ) -> None:
         self._client = client
         self._table = table
         self._sessions = sessions_table
+        self._actions = actions_table
         self._idempotency = idempotency_table
         self._clock = clock
 

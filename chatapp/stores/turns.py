@@ -1,16 +1,19 @@
 """Turns in DynamoDB: the truth. Conditional write first, then read: a refused condition returns the item it met."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from chatapp.effects import Effect
 from chatapp.errors import SessionContended
-from chatapp.model import Ending, JobId, Status, Turn
+from chatapp.model import Ending, JobId, SessionWrite, Status, Turn
+from chatapp.ports import Raced
 from chatapp.stores.dynamo import CONDITION_FAILED, StoreConflict, call, cancellations, from_item, refused_item, store_errors
-from chatapp.stores.records import input_key, turn_key, turn_of
+from chatapp.stores.effect_records import effect_item
+from chatapp.stores.records import input_key, session_of, summary_item, turn_key, turn_of
 from chatapp.stores.submissions import ALL_OLD, SubmissionStore
 from config.resources import OPEN_WORK
 
@@ -22,6 +25,8 @@ StartedAt = if_not_exists(StartedAt, :now)"""
 REQUEUE = "SET Status = :queued, Due = :due, WakeAt = :wake"
 MINE = "Status = :running AND Attempt = :attempt AND ClaimId = :claim"
 OPEN_AS_SEEN = "Attempt = :attempt AND Status IN (:queued, :running)"
+
+NEW_EFFECT = "attribute_not_exists(SessionId)"
 
 OPEN_STATES = {"queued": Status.QUEUED.value, "running": Status.RUNNING.value}
 
@@ -153,29 +158,42 @@ class TurnStore(SubmissionStore):
 
     # --- the end
 
-    def end(self, turn: Turn, ending: Ending) -> tuple[bool, Turn | None]:
-        """End the turn and take it out of its session's open turns, in one transaction.
+    def end(
+        self, turn: Turn, ending: Ending, *, write: SessionWrite | None = None, effects: Sequence[Effect] = ()
+    ) -> tuple[bool, Turn | None] | Raced:
+        """End the turn, take it out of its session's open turns, and store what comes with it, in one transaction.
 
-        Returns: (True, the turn as ended), or (False, the turn as it stands), when somebody else was first.
+        `write`: what changes in the session; `effects`: new actions and deliveries. Returns: (True, the turn as ended);
+        (False, the turn as it stands), when somebody else was first; Raced, when the session's state was changed meanwhile.
         """
+        close = self._close(turn.job_id, messages=_messages(turn, ending), write=write)
+        staged = [{"Put": call(self._actions, item=effect_item(e), ConditionExpression=NEW_EFFECT)} for e in effects]
         try:
-            self._transact([{"Update": self._end_write(turn, ending)}, self._close(turn.job_id)])
+            self._transact([{"Update": self._end_write(turn, ending)}, close, *staged])
         except ClientError as error:
-            code, found = cancellations(error)[0]
+            (code, found), (session_code, session), *_ = cancellations(error)
             if code == CONDITION_FAILED and found:
                 # Our own end, whose answer was lost, carries our mark.
                 return found.get("EndedBy") == ending.by, turn_of(found)
+            if session_code == CONDITION_FAILED and session and write is not None:
+                return Raced(session_of(session))
             raise SessionContended("the end met another write on its session") from error
         return True, _as_ended(turn, ending)
 
-    def _close(self, job_id: JobId) -> dict[str, Any]:
-        written = call(
-            self._sessions,
-            key={"SessionId": job_id.session_id},
-            values={"turn": {job_id.turn}},
-            UpdateExpression="DELETE OpenTurns :turn",
-            ConditionExpression="attribute_exists(SessionId)",
-        )
+    def _close(self, job_id: JobId, *, messages: int, write: SessionWrite | None = None) -> dict[str, Any]:
+        values: dict[str, Any] = {"turn": {job_id.turn}}
+        adds, sets, condition = "", [], "attribute_exists(SessionId)"
+        if messages:
+            adds, values["messages"] = "ADD MessageCount :messages ", messages
+        if write is not None and write.state is not None:
+            sets, condition = ["State = :state", "Version = :next"], "Version = :seen"
+            values |= {"state": dict(write.state), "seen": write.seen, "next": write.seen + 1}
+        if write is not None and write.summary is not None:
+            sets.append("Summary = :summary")
+            values["summary"] = summary_item(write.summary)
+        update = adds + (f"SET {', '.join(sets)} " if sets else "") + "DELETE OpenTurns :turn"
+        key = {"SessionId": job_id.session_id}
+        written = call(self._sessions, key=key, values=values, UpdateExpression=update, ConditionExpression=condition, **ALL_OLD)
         return {"Update": written}
 
     def _end_write(self, turn: Turn, ending: Ending) -> dict[str, Any]:
@@ -192,6 +210,7 @@ class TurnStore(SubmissionStore):
             "Error": dict(ending.error) if ending.error else None,
             "Failures": ending.failures,
             "DlqPending": ending.dlq_pending or None,
+            "QuickReplies": list(ending.quick_replies) or None,
             "WakeAt": ending.at + BURY_LOOK_MS if ending.dlq_pending else None,
         }
         given = {name: value for name, value in fields.items() if value is not None}
@@ -243,7 +262,7 @@ class TurnStore(SubmissionStore):
         """Take a turn that has no item out of its session's open turns: it would block the session for ever."""
         gone = call(self._table, key=turn_key(job_id), ConditionExpression="attribute_not_exists(SessionId)")
         try:
-            self._transact([{"ConditionCheck": gone}, self._close(job_id)])
+            self._transact([{"ConditionCheck": gone}, self._close(job_id, messages=0)])
         except ClientError as error:
             cancellations(error)  # there is an item after all, or the session has gone too: nothing is blocked
 
@@ -276,6 +295,12 @@ def _as_ended(turn: Turn, ending: Ending) -> Turn:
         error=ending.error,
         dlq_pending=ending.dlq_pending,
         failures=turn.failures if ending.failures is None else ending.failures,
+        quick_replies=ending.quick_replies,
         wake_at=None,
         lease_end=0,
     )
+
+
+def _messages(turn: Turn, ending: Ending) -> int:
+    """Count what the conversation gains: the input, if there was one, and the answer, if there is one."""
+    return bool(turn.input) + bool(ending.answer or ending.status is Status.COMPLETED)

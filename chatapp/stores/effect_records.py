@@ -1,0 +1,63 @@
+"""How effects are stored: values to items and back."""
+
+from typing import Any
+
+from chatapp.effects import Effect, EffectId, EffectStatus
+from chatapp.stores.records import shard_of
+
+DAY_MS = 86_400_000
+KEPT_MS = 30 * DAY_MS
+"""How long an effect is kept after its end, or a staged action after its time. `unknown` ones stay until they are resolved."""
+
+
+def effect_key(effect_id: EffectId) -> dict[str, Any]:
+    """Make the key of an effect's item."""
+    return {"SessionId": effect_id.session_id, "ActionId": effect_id.id}
+
+
+def effect_item(effect: Effect) -> dict[str, Any]:
+    """Write a new effect. One that is to be carried out stands in the index of open work."""
+    return {
+        **effect_key(effect.id),
+        "UserId": effect.user_id,
+        "Name": effect.name,
+        "Status": effect.status.value,
+        "Payload": dict(effect.payload),
+        "Description": effect.description or None,
+        "Target": effect.target,
+        "Reply": effect.reply or None,
+        "CreatedAt": effect.created_at,
+        "Deadline": effect.expires_at,
+        "Attempts": effect.attempts,
+        "Due": effect.due,
+        "OpenShard": None if effect.wake_at is None else shard_of(effect.id.session_id),
+        "WakeAt": effect.wake_at,
+        "ExpiresAt": (max(effect.expires_at, effect.created_at) + KEPT_MS) // 1000,
+    }
+
+
+def effect_of(item: dict[str, Any]) -> Effect:
+    """Read an effect from its item."""
+    return Effect(
+        id=EffectId(item["SessionId"], item["ActionId"]),
+        user_id=item["UserId"],
+        name=item["Name"],
+        status=EffectStatus(item["Status"]),
+        payload=item.get("Payload", {}),
+        description=item.get("Description", ""),
+        target=item.get("Target"),
+        reply=item.get("Reply", False),
+        created_at=item["CreatedAt"],
+        expires_at=item["Deadline"],
+        confirmed_at=item.get("ConfirmedAt"),
+        confirmed_by=item.get("ConfirmedBy"),
+        attempts=item.get("Attempts", 0),
+        due=item.get("Due", 0),
+        claim_id=item.get("ClaimId"),
+        lease_end=item.get("LeaseEnd", 0),
+        wake_at=item.get("WakeAt"),
+        ended_at=item.get("EndedAt"),
+        result=item.get("Result"),
+        error=item.get("Error"),
+        dlq_pending=item.get("DlqPending", False),
+    )
