@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+from typing import Any
 
 import click
 import httpx2
@@ -16,25 +17,38 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @click.command()
-@click.argument("text")
+@click.argument("text", required=False)
 @click.option("--session", help="Go on with this session.")
+@click.option("--flow", help="Begin a session of this flow: interview, orchestrator... Without TEXT it speaks first.")
 @click.option("--url", help="Where the API is. [default: that of `make run` in this folder]")
 @click.option(
     "--token", help="A bearer token; CHAT_TOKEN in the environment will do too. [default: one for `demo`, on a development stack]"
 )
 @click.option("--events", is_flag=True, help="Print the events as they are, a JSON line each.")
-def chat(text: str, session: str | None, url: str | None, token: str | None, *, events: bool) -> None:
+def chat(text: str | None, session: str | None, flow: str | None, url: str | None, token: str | None, *, events: bool) -> None:
     """Post TEXT and print the answer: as it streams in on a terminal, and as a whole where it is piped on."""
+    if text is None and (flow is None or session is not None):
+        raise click.UsageError("Say something: TEXT, or --flow of one that speaks first.")
     url = url or f"http://{join.settings().api_bind}"
     bearer = token or os.environ.get("CHAT_TOKEN") or _demo_token(url)
     try:
-        with Client(url, bearer, on_break=_tell_break) as client, client.chat(text, session) as answer:
+        with Client(url, bearer, on_break=_tell_break) as client, _asked(client, text, session, flow) as answer:
             show = _events if events else _streaming if sys.stdout.isatty() else _whole
             show(answer)
     except ClientError as error:
         raise click.ClickException(_explained(error)) from error
     if answer.end is None or answer.end.type != COMPLETED:
         sys.exit(1)
+
+
+def _asked(client: Client, text: str | None, session: str | None, flow: str | None) -> Answer:
+    if text is not None:
+        fields: dict[str, Any] = {"flow": flow} if flow else {}
+        return client.chat(text, session, **fields)
+    try:
+        return client.begin(flow or "")
+    except ValueError as error:
+        raise click.UsageError(f"{error}, or say TEXT") from error
 
 
 def _demo_token(url: str) -> str:
@@ -104,6 +118,8 @@ def _tell(event: Event) -> None:
 
 def _tell_end(answer: Answer) -> None:
     ended = answer.end.type if answer.end else "open"
+    if answer.end is not None and (replies := answer.end.data.get("quick_replies")):
+        click.echo(f"\n\n  {_inert(' | '.join(replies))}", nl=False, err=True)
     click.echo(f"\n\n[{answer.job_id} {ended}]  go on with: --session {answer.session_id}", err=True)
 
 

@@ -88,6 +88,17 @@ class Client:
         body = {"message": message, **fields} | ({"session_id": session_id} if session_id else {})
         return self._answer(self._http.post("/chat", body, key=uuid.uuid4().hex), timeout)
 
+    def begin(self, flow: str, *, timeout: float | None = None, **fields: Any) -> Answer:
+        """Begin a session of a flow that speaks first (`interview`); `fields` are those of `POST /sessions`.
+
+        Returns: what it says first; go on with `chat(message, answer.session_id)`. A flow that waits to be spoken to is begun by
+        `chat(message, flow=...)`; here it is a ValueError.
+        """
+        session = self._http.post("/sessions", {"flow": flow, **fields}, key=uuid.uuid4().hex)
+        if "job" not in session:
+            raise ValueError(f"the flow {flow!r} does not speak first: post a message with flow={flow!r}")
+        return self._answer(session["job"], timeout)
+
     def follow(self, job_id: str, after: str | None = None, *, timeout: float | None = None) -> Answer:
         """Follow a job from its first event on, or from behind the event `after`."""
         return Answer(
@@ -112,6 +123,27 @@ class Client:
     def retry(self, job_id: str, *, timeout: float | None = None) -> Answer:
         """Ask again what an ended job was asked, in a new job; once for each job, however often this is called."""
         return self._answer(self._http.post(f"/jobs/{job_id}/retry"), timeout)
+
+    def state(self, session_id: str) -> dict[str, Any]:
+        """Read a session's state: `{session_id, flow, version, state}`."""
+        return self._http.get(f"/sessions/{session_id}/state")
+
+    def end(self, session_id: str) -> dict[str, Any]:
+        """End a session and remove it. Returns: what its flow came to, e.g. an interview's profile."""
+        return self._http.post(f"/sessions/{session_id}/end")
+
+    def actions(self, session_id: str) -> list[dict[str, Any]]:
+        """Read the actions that a session's flow has proposed, the newest first."""
+        found: list[dict[str, Any]] = self._http.get(f"/sessions/{session_id}/actions")["actions"]
+        return found
+
+    def confirm(self, session_id: str, action_id: str) -> dict[str, Any]:
+        """Say yes to an action. Returns: the action; it is carried out soon, and once however often this is called."""
+        return self._http.post(f"/sessions/{session_id}/actions/{action_id}/confirm")
+
+    def reject(self, session_id: str, action_id: str) -> dict[str, Any]:
+        """Say no to an action. Returns: the action."""
+        return self._http.post(f"/sessions/{session_id}/actions/{action_id}/cancel")
 
     def _answer(self, accepted: dict[str, Any], timeout: float | None) -> Answer:
         self._websocket = self._websocket or accepted["links"]["websocket"]
