@@ -78,7 +78,7 @@ class Commands:
                 max_output_tokens=asked.max_output_tokens or self._settings.max_output_tokens,
             ),
             session_id=asked.session_id,
-            flow=asked.flow,
+            flow=asked.flow if asked.flow or asked.session_id else next(iter(self._flows)),
             on_busy=asked.on_busy,
             restart=asked.restart,
             metadata=asked.metadata,

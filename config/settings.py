@@ -165,7 +165,8 @@ class Settings(BaseSettings):
     # Flows
     flows: Words = Field(
         ("chat",),
-        description="flows that clients may begin, by commas: `chat`, `interview`, `orchestrator`, or `module:Class` of your own",
+        description="flows that clients may begin, by commas: `chat`, `interview`, `orchestrator`, or `module:Class` of your own;"
+        " the first is the one of who names none",
     )
     default_language: Literal["en", "pt"] = Field("en", description="what flows speak when nothing tells the user's language")
     phone_session_days: float = Field(7, gt=0, description="life of a webhook's session after its last use")
