@@ -134,7 +134,8 @@ class ChatRequest(Strict):
     session_id: SessionId | None = Field(None, description="The conversation it continues; without it a new one begins.")
     flow: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")] | None = Field(
         None,
-        description="How it is answered: the flow of a new conversation (`chat`, unless FLOWS says otherwise). One that goes on keeps its own.",
+        description="How it is answered: the flow of a new conversation (`chat`, unless FLOWS says otherwise)."
+        " One that goes on keeps its own.",
     )
     on_busy: Literal["enqueue", "reject", "interrupt", "merge"] = Field(
         "enqueue",

@@ -19,11 +19,21 @@ def estimated_usage(turn: Turn, answer: str, history: Sequence[Message] = ()) ->
     return Usage(sum(map(estimate_tokens, asked)), estimate_tokens(answer), estimated=True)
 
 
+def heard(turn: Turn) -> list[tuple[str, str]]:
+    """Say what a turn brings into the conversation before its answer, as (role, text).
+
+    A template was sent to the user by somebody on our side. A turn without input was begun by the flow.
+    """
+    templates = [("assistant", p["text"]) for p in turn.input if p.get("kind") == "template" and p.get("text")]
+    text = text_of(turn.input)
+    return [*templates, ("user", text)] if text else templates
+
+
 def messages_of(turn: Turn) -> tuple[Message, ...]:
     """Say what an ended turn adds to the history: nothing if it failed, or was cancelled before it said anything."""
     if turn.status is Status.COMPLETED or (turn.status is Status.CANCELLED and turn.answer):
-        said = (Message("user", text_of(turn.input)),) if turn.input else ()  # else the flow has begun by itself
-        return (*said, Message("assistant", turn.answer)) if turn.answer else said
+        said = [Message(role, text) for role, text in heard(turn)]
+        return (*said, Message("assistant", turn.answer)) if turn.answer else tuple(said)
     return ()
 
 

@@ -108,7 +108,7 @@ class SubmissionStore:
 
     def _new_session(self, turn: Turn, session: Session) -> dict[str, Any]:
         with_turn = replace(session, turn_count=turn.number, open_turns=frozenset({turn.number}))
-        item = session_item(with_turn) | {"ExpiresAt": (turn.expires_at + OUTLIVES_TURNS_MS) // 1000}
+        item = session_item(with_turn) | {"ExpiresAt": (max(turn.expires_at, session.expires_at) + OUTLIVES_TURNS_MS) // 1000}
         return {"Put": call(self._sessions, item=item, ConditionExpression="attribute_not_exists(SessionId)", **ALL_OLD)}
 
     def _next_turn(self, turn: Turn, session: Session, *, exclusive: bool) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class SubmissionStore:
             "user": turn.user_id,
             "now": session.updated_at,
             "alive": session.expires_at,
-            "expires": (turn.expires_at + OUTLIVES_TURNS_MS) // 1000,
+            "expires": (max(turn.expires_at, session.expires_at) + OUTLIVES_TURNS_MS) // 1000,
         }
 
     def _session_write(self, session: Session, update: str, condition: str, values: dict[str, Any]) -> dict[str, Any]:
