@@ -5,6 +5,7 @@ A missing server or browser skips a test here, with the reason, and fails it in 
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,12 @@ from tests.stack import Stack, started_stack
 os.environ["CHATAPP_ENV_FILE"] = ""
 for _variable in ("NO_PROXY", "no_proxy"):
     os.environ[_variable] = "127.0.0.1,localhost"
+
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", "") or sys.dont_write_bytecode:
+    # Where no bytecode is written (container images like to say so) each of the some 300 processes that the tests start would
+    # compile all that it imports, which takes longer than all else it does. So it is written, but not beside the sources.
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
 
 TIERS = ("unit", "integration", "e2e", "chaos")
 
