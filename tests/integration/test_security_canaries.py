@@ -16,6 +16,7 @@ import boto3
 import pytest
 
 from chatapp.auth import issue
+from chatapp.dev.alone import stop
 from chatapp.model import JobId
 from config.settings import DEV_JWT_SECRET
 from tests.integration.attack_kit import Pair, Raw, pair
@@ -87,6 +88,7 @@ def seen(settings, tmp_path_factory) -> Seen:
             worker.wait_for("worker ready")
             _break_everything(servers, canaries)
             until(lambda: len(_messages(sqs, settings.queue_url("chat-dlq"))) >= 3, 40, "the dead letters do not come")
+            stop(worker.process)  # what it says while it stops is read as well
         dead = _messages(sqs, settings.queue_url("chat-dlq"))
         logs = {path.name: path.read_text(errors="replace") for path in folder.glob("*.log")}
     return Seen({**logs, "queue": "\n".join(queued), "dead letters": "\n".join(dead)}, canaries)

@@ -1,5 +1,7 @@
 """Worker processes for tests: started as production starts one, with their log in a file."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from chatapp.dev import twin
-from chatapp.dev.alone import stop
 from config.settings import Settings
 from tests.faults.proxy import FaultProxy
 from tests.servers import clean_env
@@ -47,7 +48,15 @@ def started(env: Mapping[str, str], log_file: Path, *, app: str = APP, slots: in
     try:
         yield Worker(process, log_file)
     finally:
-        stop(process)
+        # How a worker stops is tested where the signal is sent; here it would be waited for until its poll has ended.
+        kill(process)
+
+
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    """End a worker at once, with whatever it has started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def until(condition: Callable[[], object], seconds: float, otherwise: str) -> float:
