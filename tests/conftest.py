@@ -88,8 +88,8 @@ def model_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The whole stack, as `make run` starts it."""
-    with started_stack(tmp_path_factory.mktemp("stack")) as running_stack:
+    """The whole stack, as `make run` starts it, but for the pauses between the attempts at a turn that fails."""
+    with started_stack(tmp_path_factory.mktemp("stack"), env={"RETRY_SECONDS": "0.5"}) as running_stack:
         yield running_stack
 
 

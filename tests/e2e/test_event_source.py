@@ -8,12 +8,10 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from playwright.sync_api import Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route
 
 from tests.faults.proxy import FaultProxy
 from tests.stack import ROOT, Stack
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
 
 SCRIPT = """
 async ({api, token}) => {
@@ -63,14 +61,12 @@ def elsewhere() -> Iterator[str]:
 
 
 @pytest.fixture
-def page(chromium: str, elsewhere: str) -> Iterator[Page]:
-    """A page of that origin."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page()
+def page(browser: Browser, elsewhere: str) -> Iterator[Page]:
+    """A page of that origin, in a window of its own."""
+    with browser.new_context() as context:
+        page = context.new_page()
         page.goto(elsewhere)
         yield page
-        browser.close()
 
 
 def test_a_browser_reads_a_job_to_its_end_and_comes_no_more(page: Page, stack: Stack) -> None:
