@@ -87,6 +87,14 @@ def model_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def partners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The scripted partners (Amadeus, action targets, an inbox): their base URL. What arrived is at /actions and /outbound."""
+    port = free_port()
+    with running(twin.partners(port), tmp_path_factory.mktemp("partners")):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The whole stack, as `make run` starts it, but for the pauses between the attempts at a turn that fails."""
     with started_stack(tmp_path_factory.mktemp("stack"), env={"RETRY_SECONDS": "0.5"}) as running_stack:

@@ -1,4 +1,4 @@
-"""Just enough HTTP/1.1 for the scripted model server: streamed answers, and a client that may leave at any time.
+"""Just enough HTTP/1.1 for the scripted servers: streamed answers, and a client that may leave at any time.
 
 asyncio's own server is used for the sockets. Frameworks notice that a client has left only when a write fails, which a silent
 stream never does; here the end of the client's side cancels the answer in the same moment.
@@ -17,12 +17,13 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Request:
-    """One request. Header names are in lower case."""
+    """One request. Header names are in lower case; `query` is what follows the `?`, still encoded."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
+    query: str = ""
 
 
 class Unreadable(Exception):
@@ -66,6 +67,11 @@ class Exchange:
         """Answer with bytes that say they are JSON."""
         self._head(status, {"Content-Type": "application/json", "Content-Length": str(len(payload)), **(headers or {})})
         self._writer.write(payload)
+        await self._writer.drain()
+
+    async def send_nothing(self) -> None:
+        """Answer 204, which has no body."""
+        self._head(204, {})
         await self._writer.drain()
 
     async def begin_stream(self) -> None:
@@ -155,7 +161,8 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
         body = await reader.readexactly(int(length))
     except asyncio.IncompleteReadError:
         return None
-    return Request(method, target.partition("?")[0], headers, body)
+    path, _, query = target.partition("?")
+    return Request(method, path, headers, body, query)
 
 
 def error_body(message: str, kind: str = "invalid_request_error", code: str | None = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ Pure. Anyone can stage a fault from curl or from the page by writing one into a 
 | `[[echo=text]]` | answers with that text |
 | `[[status=500]]`, `[[status=429 retry_after=2]]` | answers with that HTTP error |
 | `[[fail=2]]` | fails that many times for this conversation, then answers (`status` says how, else 500) |
-| `[[cut=10]]` | drops the connection after that many chunks |
+| `[[cut]]`, `[[cut=10]]` | drops the connection before the answer, or after that many chunks |
 | `[[hang]]`, `[[hang=10]]` | goes silent before the answer, or after that many chunks, until the client leaves |
 | `[[garbage]]`, `[[garbage=10]]` | sends what is not JSON, at once or after that many chunks, and ends the stream |
 
@@ -27,7 +27,7 @@ _ASSIGNMENT = re.compile(r"([a-z_]+)(?:=(\S+))?")
 _WHOLE = {"tokens": 100_000, "status": 599, "fail": 1_000, "cut": 100_000, "hang": 100_000, "garbage": 100_000}
 _SECONDS = {"delay": 600.0, "ttft": 600.0, "retry_after": 86_400.0}
 _LOWEST = {"tokens": 1, "status": 400}
-_MAY_STAND_ALONE = {"hang", "garbage"}
+_MAY_STAND_ALONE = {"hang", "garbage", "cut"}
 
 
 class ScriptError(ValueError):

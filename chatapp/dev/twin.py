@@ -1,4 +1,4 @@
-"""The emulators as children: SQS and DynamoDB (ministack), Redis (valkey), and the scripted model server.
+"""The emulators as children: SQS and DynamoDB (ministack), Redis (valkey), the scripted model server and partners.
 
 Each is a process of its own, reached by its address only, so that any of them can be swapped for the real thing.
 """
@@ -67,6 +67,12 @@ def model(port: int, delay: float | None = None) -> Child:
     if delay is not None:
         command += ["--delay", str(delay)]
     return Child(name="llm", command=tuple(command), probe=http_ok(port, "/health"), stops_last=True)
+
+
+def partners(port: int) -> Child:
+    """Make the scripted partners: the travel API, targets of actions, and an inbox for what is delivered."""
+    command = (sys.executable, "-m", "chatapp.dev.partners", "--host", HOST, "--port", str(port))
+    return Child(name="partners", command=command, probe=http_ok(port, "/health"), stops_last=True)
 
 
 def redis_binary() -> str:
