@@ -18,7 +18,7 @@ from chatapp.dev.ports import HOST, Ports, free_port, settle
 from chatapp.dev.process import ROOT
 from config.settings import Settings
 
-ANY_PORTS = Ports(api=0, ws=0, llm=0, redis=0, aws=0)
+ANY_PORTS = Ports(api=0, ws=0, llm=0, redis=0, aws=0, partners=0)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ ChatappError
  |   |- FlowUnknown             this worker does not have the turn's flow
  |   |- StateTooLarge           the flow made a state over the limit
  |   |- ExternalUnavailable     another API that the flow needs could not be asked
+ |   |   '- ExternalRefused        it was asked, and says that the question is wrong
  |   '- ModelError              the model's provider could not or would not answer
  |       |- ProviderUnavailable     refused, 5xx, timed out, or the stream was cut
  |       |   '- BreakerOpen            nobody was asked: the breaker is open; `retry_after` says until when
@@ -275,6 +276,13 @@ class ExternalUnavailable(TurnError):
     """Another API could not be asked, and nothing was kept of an earlier answer."""
 
     code, http_status, retryable, title = "external_unavailable", 503, True, "A service that is needed is not available"
+
+
+class ExternalRefused(ExternalUnavailable):
+    """Another API was asked and did not accept the question: asking again would bring the same."""
+
+    code, http_status, retryable, title = "external_refused", 502, False, "A service did not accept what it was asked"
+    transient = dead_letter = False
 
 
 class ModelError(TurnError):

@@ -122,6 +122,14 @@ class External(Protocol):
         """
         ...
 
+    def recall(self, endpoint: str, params: Mapping[str, Any]) -> Any | None:
+        """Read what the flow itself has kept, while it is fresh. Returns: None when there is nothing, or no cache."""
+        ...
+
+    def keep(self, endpoint: str, params: Mapping[str, Any], value: Any) -> None:
+        """Keep something that was costly to make: JSON, not null. It may be forgotten at any time. Never raises for Redis."""
+        ...
+
 
 class DeadLetters(Protocol):
     """The dead-letter queue: what has failed for good, for an operator to look at."""

@@ -5,6 +5,7 @@ import socket
 import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from redis import Redis
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from chatapp.deadletters import DeadLetterQueue
     from chatapp.live.breaker import Breakers
     from chatapp.live.channel import Channel
+    from chatapp.live.external import Fetch
     from chatapp.live.feeds import Feeds
     from chatapp.live.pushing import Pushes
     from chatapp.live.ratelimit import RateLimiter
@@ -321,9 +323,31 @@ class Services:
     @made_once
     def external(self) -> External:
         """Other APIs, behind a cache."""
+        from chatapp.live.api_cache import ApiCache
+        from chatapp.live.api_lease import Leases as ApiLeases
         from chatapp.live.external import CachedApis
 
-        return CachedApis({})
+        settings = self.settings
+        cache = ApiCache(self.redis, self.clock, seconds=settings.api_cache_seconds, stale_seconds=settings.api_stale_seconds)
+        return CachedApis(self._endpoints(), cache, ApiLeases(self.redis), self.clock)
+
+    def _endpoints(self) -> "dict[str, Fetch]":
+        """The APIs that flows may ask, by the names that they use, each behind its breaker. Another one is a line here."""
+        settings = self.settings
+        if settings.amadeus_base_url is None:
+            return {}
+        from chatapp.live.external import behind, opens
+        from chatapp.travel.amadeus import Amadeus
+
+        secret = settings.amadeus_client_secret
+        amadeus = Amadeus(
+            settings.amadeus_base_url,
+            client_id=settings.amadeus_client_id or "",
+            client_secret=secret.get_secret_value() if secret else "",
+            clock=self.clock,
+        )
+        breaker = self.breakers.beside(urlsplit(settings.amadeus_base_url).netloc, opens)
+        return {"airports": behind(breaker, amadeus.airports), "flights": behind(breaker, amadeus.flights)}
 
     @made_once
     def wake(self) -> Waking:

@@ -17,7 +17,7 @@ from tests.servers import clean_env
 
 READY_SECONDS = 60
 ROOT = started.ROOT
-ANY_PORTS = tuple(word for name in ("api", "ws", "llm", "redis", "aws") for word in (f"--{name}-port", "0"))
+ANY_PORTS = tuple(word for name in ("api", "ws", "llm", "redis", "aws", "partners") for word in (f"--{name}-port", "0"))
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Stack:
     llm: str
     redis: str
     aws: str
+    partners: str
     token: str
     env: dict[str, str]
     """What another process needs to join by hand."""
@@ -76,7 +77,7 @@ def started_stack(folder: Path, *options: str, env: dict[str, str] | None = None
         process = subprocess.Popen(command, cwd=ROOT, env=clean_env(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
         ready = wait_for_ready(process, folder / "ready.json", log)
-        named = {k: ready[k] for k in ("api", "ws", "llm", "redis", "aws", "token", "env")}
+        named = {k: ready[k] for k in ("api", "ws", "llm", "redis", "aws", "partners", "token", "env")}
         yield Stack(process=process, ready_file=folder / "ready.json", log_file=log, **named)
     finally:
         stop_stack(process)

@@ -33,6 +33,7 @@ PORT = click.IntRange(0, 65_535)
 @click.option("--llm-port", "llm", type=PORT, help="Port of the scripted model server. [default: 8002]")
 @click.option("--redis-port", "redis", type=PORT, help="Port of Redis. [default: 6390]")
 @click.option("--aws-port", "aws", type=PORT, help="Port of SQS and DynamoDB. [default: that of the last run, or 4566]")
+@click.option("--partners-port", "partners", type=PORT, help="Port of the scripted partners. [default: 8003]")
 @click.option(
     "--model-delay", type=click.FloatRange(0, 60), help="Seconds between the tokens of the scripted model. [default: 0.02]"
 )
@@ -46,6 +47,7 @@ def dev(
     llm: int | None,
     redis: int | None,
     aws: int | None,
+    partners: int | None,
     model_delay: float | None,
 ) -> None:
     """Run everything on this machine: emulators, scripted model, API, WebSocket server and worker.
@@ -65,6 +67,7 @@ def dev(
         llm=llm,
         redis=redis,
         aws=aws,
+        partners=partners,
     )
     try:
         code = run(options, settings, Console())

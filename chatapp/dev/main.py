@@ -34,6 +34,7 @@ class Options:
     llm: int | None = None
     redis: int | None = None
     aws: int | None = None
+    partners: int | None = None
 
 
 LayOut = Callable[[Settings, Ports, Path, float | None], plan.Plan]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from chatapp.dev import twin
+from chatapp.dev import standins, twin
 from chatapp.dev.child import Child, http_ok
 from chatapp.dev.model_server import MODELS
 from chatapp.dev.ports import HOST, Ports
@@ -69,12 +69,15 @@ def make(settings: Settings, ports: Ports, state_dir: Path, model_delay: float |
         ours |= {"OPENAI_BASE_URL": f"http://{HOST}:{ports.llm}/v1", "OPENAI_API_KEY": "scripted"}
         if "llm_model" not in settings.model_fields_set:
             ours |= {"LLM_MODEL": MODELS[0], "LLM_MODELS": ",".join(MODELS[1:])}
+    outside = standins.env(settings, ports.partners)
+    ours |= outside
     hidden = {*ours, *(f"CHATAPP_{name}" for name in ours), "AWS_PROFILE", "AWS_SESSION_TOKEN"}
     return Plan(
         children=(
             twin.aws(ports.aws, state_dir / "aws"),
             twin.redis(ports.redis, state_dir / "redis"),
             *([twin.model(ports.llm, model_delay)] if scripted else []),
+            *([twin.partners(ports.partners)] if standins.needed(outside) else []),
             *processes(ports),
         ),
         inherited={k: v for k, v in inherited.items() if k not in hidden},

@@ -24,6 +24,7 @@ class Ports:
     llm: int = 8002
     redis: int = 6390
     aws: int = 4566
+    partners: int = 8003
 
 
 def is_free(port: int) -> bool:

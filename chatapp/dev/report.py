@@ -20,6 +20,7 @@ class Addresses:
     llm: str
     redis: str
     aws: str
+    partners: str
 
     @classmethod
     def of(cls, ports: Ports, llm: str | None = None) -> "Addresses":
@@ -30,6 +31,7 @@ class Addresses:
             llm=llm or f"http://{HOST}:{ports.llm}/v1",
             redis=f"redis://{HOST}:{ports.redis}/0",
             aws=f"http://{HOST}:{ports.aws}",
+            partners=f"http://{HOST}:{ports.partners}",
         )
 
 
@@ -64,6 +66,12 @@ def table(addresses: Addresses, token: str | None, pids: Mapping[str, int], *, s
         ("SQS, DynamoDB", addresses.aws, "aws"),
         ("Redis", addresses.redis, "redis"),
     ]
+    if "partners" in pids:
+        rows += [
+            ("partners", f"{addresses.partners} (scripted: travel, actions)", "partners"),
+            ("replies sent", f"{addresses.partners}/outbound", ""),
+            ("actions done", f"{addresses.partners}/actions", ""),
+        ]
     lines = [f"  {what:<14} {where:<44} {f'pid {pids[name]}' if name in pids else ''}".rstrip() for what, where, name in rows]
     bearer = token or "<a token of your identity provider>"
     lines += [

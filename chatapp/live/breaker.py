@@ -46,6 +46,9 @@ LONGEST_PROBE_SECONDS = 300.0
 SOONEST_SECONDS = 0.1
 """The least that a refused caller is told to wait, while it is not known yet what became of the probe."""
 
+Failure = Callable[[type[BaseException], BaseException], bool]
+"""Takes the kind of an error and the error. Returns: whether it counts against the one that was called."""
+
 OnChange = Callable[[str, str, str], None]
 """Takes a breaker's name, the old and the new state: `closed`, `open` or `half_open`."""
 
@@ -74,11 +77,19 @@ class SharedBreaker(CircuitBreaker):  # type: ignore[misc]
     process, lets everybody in when half open, and takes a reader that leaves for a success.
     """
 
-    def __init__(self, name: str, circuits: Circuits, *, open_seconds: float, on_change: OnChange) -> None:
+    def __init__(
+        self,
+        name: str,
+        circuits: Circuits,
+        *,
+        open_seconds: float,
+        on_change: OnChange,
+        failure: type[Exception] | Failure = ProviderUnavailable,
+    ) -> None:
         super().__init__(
             failure_threshold=circuits.rules.errors + 1,
             recovery_timeout=open_seconds,
-            expected_exception=ProviderUnavailable,
+            expected_exception=failure,
             name=name,
         )
         self._circuits = circuits
@@ -246,6 +257,10 @@ class Breakers:
     def chain(self, model: str) -> list[SharedBreaker]:
         """Give the breakers of the providers, in the order in which they are asked for `model`."""
         return [self._named(route.name(model)) for route in self._routes]
+
+    def beside(self, name: str, failure: Failure) -> SharedBreaker:
+        """Make the breaker of an API that is no model. `failure` says which errors count."""
+        return SharedBreaker(name, self._circuits, open_seconds=self._open_seconds, on_change=self._changed, failure=failure)
 
     def wait(self, model: str) -> float | None:
         """Seconds until some provider may be asked for `model`; None when one may be asked now."""

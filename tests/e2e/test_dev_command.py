@@ -59,7 +59,9 @@ def test_it_says_where_everything_is(stack: Stack) -> None:
     assert f"curl -s {stack.api}/chat" in log
     assert stack.token in log
     assert "OPENAI_API_KEY" in log
-    assert set(stack.pids()) == {"aws", "redis", "llm", "api", "ws", "worker"}
+    assert httpx2.get(f"{stack.partners}/outbound").json()["count"] == 0
+    assert f"replies sent   {stack.partners}/outbound" in log
+    assert set(stack.pids()) == {"aws", "redis", "llm", "partners", "api", "ws", "worker"}
 
 
 def test_the_printed_curl_works(stack: Stack) -> None:

@@ -10,7 +10,8 @@ import pytest
 from chatapp.dev import plan, state
 from chatapp.dev.ports import Ports, free_port, is_free, settle
 from chatapp.dev.process import ROOT
-from config.settings import load, variables
+from chatapp.flows.registry import OURS
+from config.settings import Settings, load, variables
 
 
 @pytest.fixture(autouse=True)
@@ -108,3 +109,33 @@ def test_fresh_removes_only_what_is_ours(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("x")
     state.clear(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_scripted_partners_stand_for_what_is_outside(tmp_path: Path) -> None:
+    """Travel API, targets of actions and the inbox for replies are there; every flow of ours can be begun."""
+    laid_out = made(tmp_path)
+    assert "partners" in [c.name for c in laid_out.children]
+    settings = Settings.model_validate({name.lower(): value for name, value in laid_out.joining.items()})
+    assert settings.amadeus_base_url == "http://127.0.0.1:8003"
+    assert str(settings.action_urls["clinical_note"]) == "http://127.0.0.1:8003/actions/clinical_note"
+    assert settings.action_urls["finish_shift"].status_url == "http://127.0.0.1:8003/actions/finish_shift/status"
+    assert settings.outbound_webhook_url == "http://127.0.0.1:8003/outbound"
+    assert set(settings.flows) == set(OURS)
+    assert settings.callback_private
+
+
+def test_what_the_developer_has_set_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With services of one's own for everything, no partner is started."""
+    mine = {
+        "AMADEUS_BASE_URL": "https://test.api.amadeus.com",
+        "AMADEUS_CLIENT_ID": "mine",
+        "AMADEUS_CLIENT_SECRET": "mine",
+        "CHATAPP_ACTION_URLS": '{"clinical_note": "https://example.com/"}',
+        "OUTBOUND_WEBHOOK_URL": "https://example.com/inbox",
+        "FLOWS": "chat",
+    }
+    for name, value in mine.items():
+        monkeypatch.setenv(name, value)
+    laid_out = made(tmp_path)
+    assert "partners" not in [c.name for c in laid_out.children]
+    assert {**laid_out.inherited, **laid_out.joining}.items() >= mine.items()

@@ -1,0 +1,1 @@
+"""Adapters of travel APIs: airports and flights for the interview."""
