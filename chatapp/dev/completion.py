@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatapp.dev import answers
+from chatapp.dev import answers, forms
 from chatapp.dev.script import Script, ScriptError, read
 
 DONE = b"data: [DONE]\n\n"
@@ -96,7 +96,8 @@ def prepare(body: object) -> Completion:
         script, text = read(said[-1])
     except ScriptError as error:
         raise BadRequest(str(error)) from error
-    pieces = _pieces(script, text, said[:-1])
+    form = _form(body.get("response_format"))
+    pieces = _pieces(script, text, said[:-1]) if form is None else _json(script, form, text, messages)
     most = body.get("max_completion_tokens") or body.get("max_tokens")
     cut_short = isinstance(most, int) and most < len(pieces)
     return Completion(
@@ -109,6 +110,25 @@ def prepare(body: object) -> Completion:
         prompt_tokens=sum(len(answers.tokens_of(_text(m))) + 4 for m in messages),
         conversation=(str(body.get("user", "")), said[0], said[-1]),
     )
+
+
+def _form(told: object) -> tuple[str, dict[str, Any]] | None:
+    """Read `response_format`. Returns: the form's name and schema, None for an answer in text."""
+    if told is None or told == {"type": "text"}:
+        return None
+    form = told.get("json_schema") if isinstance(told, dict) and told.get("type") == "json_schema" else None
+    if not isinstance(form, dict) or not isinstance(form.get("name"), str) or not isinstance(form.get("schema"), dict):
+        raise BadRequest("response_format must be of type json_schema, with a name and a schema")
+    return form["name"], form["schema"]
+
+
+def _json(script: Script, form: tuple[str, dict[str, Any]], text: str, messages: list[dict[str, Any]]) -> list[str]:
+    if script.json is not None:
+        return answers.tokens_of(script.json)
+    read = [{"role": str(m.get("role")), "content": _text(m)} for m in messages]
+    last = max(n for n, m in enumerate(read) if m["role"] == "user")
+    read[last] = {**read[last], "content": text}
+    return answers.tokens_of(forms.fill(*form, read))
 
 
 def _pieces(script: Script, text: str, earlier: list[str]) -> list[str]:

@@ -8,20 +8,22 @@ Pure. Anyone can stage a fault from curl or from the page by writing one into a 
 | `[[delay=0.05]]` | waits that long (s) between tokens |
 | `[[ttft=1]]` | waits that long (s) before the first token |
 | `[[echo=text]]` | answers with that text |
+| `[[json={"a": 1}]]` | answers with exactly that, JSON or not, when it is asked for JSON (`response_format`) |
 | `[[status=500]]`, `[[status=429 retry_after=2]]` | answers with that HTTP error |
 | `[[fail=2]]` | fails that many times for this conversation, then answers (`status` says how, else 500) |
 | `[[cut]]`, `[[cut=10]]` | drops the connection before the answer, or after that many chunks |
 | `[[hang]]`, `[[hang=10]]` | goes silent before the answer, or after that many chunks, until the client leaves |
 | `[[garbage]]`, `[[garbage=10]]` | sends what is not JSON, at once or after that many chunks, and ends the stream |
 
-Brackets whose words are not directives are left in the text.
+Brackets whose words are not directives are left in the text. An answer in JSON is never that of `echo` or `tokens`.
+`]]` ends a directive, also within a text.
 """
 
 import dataclasses
 import re
 from typing import Any
 
-_BRACKETS = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
+_BRACKETS = re.compile(r"\[\[(.*?)\]\](?!\])", re.DOTALL)
 _ASSIGNMENT = re.compile(r"([a-z_]+)(?:=(\S+))?")
 
 _WHOLE = {"tokens": 100_000, "status": 599, "fail": 1_000, "cut": 100_000, "hang": 100_000, "garbage": 100_000}
@@ -42,6 +44,7 @@ class Script:
     delay: float | None = None
     ttft: float | None = None
     echo: str | None = None
+    json: str | None = None
     status: int | None = None
     retry_after: float | None = None
     fail: int | None = None
@@ -69,8 +72,9 @@ def read(text: str) -> tuple[Script, str]:
 
 
 def _directives(inside: str) -> dict[str, Any] | None:
-    if inside.startswith("echo="):
-        return {"echo": inside.removeprefix("echo=")}
+    for name in ("echo", "json"):
+        if inside.startswith(f"{name}="):
+            return {name: inside.removeprefix(f"{name}=")}
     found = {}
     for word in inside.split():
         match = _ASSIGNMENT.fullmatch(word)
