@@ -8,6 +8,7 @@ from config.settings import SettingsError
 
 OURS = {
     "chat": "chatapp.flows.chat:Chat",
+    "interview": "chatapp.flows.interview.flow:Interview",
 }
 
 

@@ -1,0 +1,106 @@
+"""Where to: a destination by the model, and the price of a flight by the flight search."""
+
+import logging
+from collections.abc import Generator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from chatapp.errors import AnswerMalformed, ExternalUnavailable
+from chatapp.flows.interview import prompts
+from chatapp.flows.interview.profile import Iata, Language, Profile, Word, clean
+from chatapp.flows.interview.state import Destination, InterviewState
+from chatapp.flows.port import Asked
+from chatapp.flows.structured import form_of, structured
+from chatapp.model import Finish, Message, ModelRequest, Pending
+from chatapp.ports import External
+
+log = logging.getLogger(__name__)
+
+MAX_REASON_CHARS = 600
+SOONEST = timedelta(days=7)
+"""Nobody leaves earlier than that."""
+
+
+def _reason(text: str) -> str:
+    return clean(text, MAX_REASON_CHARS)
+
+
+class Recommendation(BaseModel):
+    """What the model recommends."""
+
+    destination: Word
+    iata: Iata
+    reason: Annotated[str, AfterValidator(_reason)]
+
+
+class _Price(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel)
+
+    grand_total: float = Field(ge=0, allow_inf_nan=False)
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+
+
+class _Offer(BaseModel):
+    price: _Price
+
+
+class _Offers(BaseModel):
+    data: list[_Offer]
+
+
+def recommend(
+    asked: Asked, state: InterviewState, unwanted: tuple[str, ...], language: Language
+) -> Generator[Pending, None, tuple[Destination, Finish]]:
+    """Ask the model for a destination, and the flight search for a price. `unwanted`: destinations not to name again.
+
+    Raises: AnswerMalformed, ModelError.
+    """
+    options = replace(asked.turn.options, instructions=prompts.recommend(language, unwanted), **prompts.OPTIONS)
+    messages = (Message("user", state.profile_data.model_dump_json()),)
+    request = ModelRequest(messages, options, asked.turn.user_id, str(asked.turn.job_id), form_of(Recommendation))
+    found, finish = yield from structured(asked.llm, request, Recommendation)
+    origin = state.profile_data.origin
+    if origin is not None and found.iata == origin.iata:
+        raise AnswerMalformed("The model recommends the city that the journey begins in")
+    destination = Destination(name=found.destination, iata=found.iata, reason=found.reason)
+    return _with_price(asked.external, destination, state.profile_data, asked.now), finish
+
+
+def _with_price(external: External, destination: Destination, profile: Profile, now: int) -> Destination:
+    """Add the price of the cheapest offer, if one can be had: a recommendation is worth something without it."""
+    if profile.origin is None or profile.origin.iata is None or profile.passengers is None or not profile.months:
+        return destination
+    leaving = departure(profile.months, datetime.fromtimestamp(now / 1000, UTC).date()).isoformat()
+    params: dict[str, Any] = {
+        "originLocationCode": profile.origin.iata,
+        "destinationLocationCode": destination.iata,
+        "departureDate": leaving,
+        "adults": profile.passengers.adults,
+        "children": profile.passengers.children,
+        "currencyCode": "BRL",
+        "max": 5,
+    }
+    try:
+        prices = [offer.price for offer in _Offers.model_validate(external.cached_get("flights", params)).data]
+    except ExternalUnavailable as error:
+        log.warning("the flight search is away, the recommendation goes out without a price: %s", error.code)
+        return destination
+    except ValidationError as error:
+        log.warning("the flight search answered with something else, %d errors", error.error_count())
+        return destination
+    if not prices:
+        return destination
+    cheapest = min(prices, key=lambda price: price.grand_total)
+    return destination.model_copy(
+        update={"price": cheapest.grand_total, "currency": cheapest.currency, "departure_date": leaving}
+    )
+
+
+def departure(months: list[int], today: date) -> date:
+    """Choose the day that flights are searched for: the middle of the first of the months that is still to come."""
+    middles = [date(year, month, 15) for year in (today.year, today.year + 1) for month in months]
+    return min(day for day in middles if day >= today + SOONEST)
