@@ -164,7 +164,7 @@ class Settings(BaseSettings):
 
     # Flows
     flows: Words = Field(
-        ("chat",),
+        ("chat", "interview"),
         description="flows that clients may begin, by commas: `chat`, `interview`, `orchestrator`, or `module:Class` of your own;"
         " the first is the one of who names none",
     )

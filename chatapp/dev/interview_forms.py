@@ -42,7 +42,7 @@ _PURPOSE = re.compile(
 _HOBBIES = re.compile(r"\b(?:HOBB(?:Y|IES)|PASSATEMPOS?)\b\s*(?:SAO|E|ARE|IS|:)?\s*([^.;]+)")
 _FILLER = re.compile(
     r"^(?:EU |I )?"
-    r"(?:(?:QUERO|GOSTO(?: MUITO)?|GOSTARIA|ADORO|VOU|SAIO|SAINDO|MORO|SOU|WANT|LIKE|LOVE|WOULD LIKE|LEAVE)\s+)?"
+    r"(?:(?:QUERO|QUEREMOS|GOSTO|GOSTAMOS(?: MUITO)?|GOSTARIA|ADORO|VOU|SAIO|SAINDO|MORO|SOU|WANT|LIKE|LOVE|WOULD LIKE|LEAVE)\s+)?"
     r"(?:(?:DE|EM|TO|FROM|A|O|AS|OS|THE)\s+)?",
     re.IGNORECASE,
 )
@@ -66,7 +66,11 @@ def read(messages: Sequence[Mapping[str, str]]) -> Form:
         ("origin_city", "origin_iata", "budget", "adults", "children", "months", "activities", "purpose", "hobbies")
     )
     form |= _origin(text, context) | _counted(text, context) | _months(text, context) | _wishes(text, context)
-    if all(value is None for value in form.values()) and "?" not in text and not _NOTHING.match(folded(text)):
+    if (
+        not {key for key, value in form.items() if value is not None} - {context["last_question"]}
+        and "?" not in text
+        and not _NOTHING.match(folded(text))
+    ):
         form |= _whole(text, context)
     found = any(value is not None for value in form.values())
     form["wants_another"] = bool(_ANOTHER.search(folded(text)))
@@ -92,12 +96,12 @@ def _origin(text: str, context: Form) -> Form:
 def _counted(text: str, context: Form) -> Form:
     plain, found = folded(text), Form()
     adults, children = _ADULTS.search(plain), _CHILDREN.search(plain)
-    if adults:
+    if _COUPLE.search(plain):
+        found["adults"] = 2
+    elif adults:
         found["adults"] = _number(adults[1] or adults[2])
     elif _ALONE.search(plain):
         found["adults"] = 1
-    elif _COUPLE.search(plain):
-        found["adults"] = 2
     if children:
         found["children"] = _number(children[1])
     rest = plain
@@ -121,7 +125,7 @@ def _budget(plain: str) -> Form:
 
 
 def _months(text: str, context: Form) -> Form:
-    plain, asked = folded(text), context["last_question"] == "months"
+    plain, asked = re.sub(rf"\b({_CITY_NAMES})\b", "", folded(text)), context["last_question"] == "months"
     if _ANY_MONTH.search(plain):
         return {"months": list(range(1, 13))}
     found: list[int] = []
@@ -131,7 +135,7 @@ def _months(text: str, context: Form) -> Form:
     named = re.findall(rf"\b{_A_MONTH}\b", plain)
     # "may" and "march" are verbs too.
     found += [_MONTH[name] for name in named if asked or name not in ("MAY", "MARCH") or name.capitalize() in text]
-    if asked and not found:
+    if asked and not found and not (_ADULTS.search(plain) or _CHILDREN.search(plain) or _MONEY_CUE.search(plain)):
         found = [int(number) for number in re.findall(r"-?\d+", plain)][:12]
     return {"months": found} if found else {}
 
@@ -151,13 +155,13 @@ def _wishes(text: str, context: Form) -> Form:
 
 
 def _whole(text: str, context: Form) -> Form:
-    """Take a message that says nothing else as the answer to the last question."""
+    """Take a message that says nothing of anything else as the answer to the last question."""
     match context["last_question"]:
-        case "origin" if len(text.split()) <= 5:
+        case "origin" if not re.search(rf"\b({_CITY_NAMES})\b", folded(text)) and len(text.split()) <= 5:
             return {"origin_city": _FILLER.sub("", text).strip(" .!")}
-        case "activities" | "hobbies" as key:
+        case "activities" | "hobbies" as key if not _ANOTHER.search(folded(text)):
             return {key: _entries(text)}
-        case "purpose" if len(text.split()) <= 6:
+        case "purpose" if not _PURPOSE.search(folded(text)) and len(text.split()) <= 6:
             return {"purpose": text.strip(" .!").lower()}
     return {}
 

@@ -14,6 +14,7 @@ MONTHS: Mapping[Language, tuple[str, ...]] = {
     "en": tuple("January February March April May June July August September October November December".split()),
 }
 
+ANY_MONTH: Texts = {"pt": "qualquer mês", "en": "any month"}
 WELCOME: Texts = {
     "pt": "Olá! Vou fazer algumas perguntas para encontrar o seu destino ideal. Você pode responder várias de uma vez.",
     "en": "Hello! I will ask a few questions to find the right destination for you. You may answer several at once.",
@@ -66,7 +67,7 @@ def shown(key: Key, profile: Profile, language: Language) -> str:
         case "passengers":
             return travellers(value, language)
         case "months":
-            return ", ".join(MONTHS[language][month - 1] for month in value)
+            return ANY_MONTH[language] if len(value) == 12 else ", ".join(MONTHS[language][month - 1] for month in value)
         case "purpose":
             return str(value)
         case "activities" | "hobbies":
