@@ -10,10 +10,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from chatapp.effects import EffectStatus
+from chatapp.effects import Effect, EffectStatus
 from chatapp.errors import ActionNotOpen, InvalidRequest, ModelUnavailable, NotFound
 from chatapp.flows.actions import Actions
 from chatapp.flows.cancelling import Cancelling
+from chatapp.flows.concluding import Concluding
+from chatapp.flows.extra import public
 from chatapp.flows.port import Flow
 from chatapp.flows.retrying import Retrying, record_key
 from chatapp.flows.submit import Accepted, Idempotency, Submission, Submit
@@ -45,6 +47,7 @@ class Commands:
         turns: Turns,
         sessions: SessionStore,
         actions: Actions,
+        conclude: Concluding,
         flows: Mapping[str, Flow],
         breakers: Breakers,
         clock: Clock,
@@ -56,6 +59,7 @@ class Commands:
         self._turns = turns
         self._sessions = sessions
         self._actions = actions
+        self._conclude = conclude
         self._flows = flows
         self._breakers = breakers
         self._clock = clock
@@ -136,17 +140,44 @@ class Commands:
         self._need_a_model(turn.options.model, record_key(turn.job_id))
         return self._retry(turn, traceparent=traceparent)
 
-    def confirm(self, user_id: str, session_id: str, action_id: str, *, by: str) -> str:
-        """Confirm an action that a flow has proposed; `by`: `http` or `socket`. Returns: its status.
+    def actions(self, user_id: str, session_id: str) -> list[dict[str, Any]]:
+        """Read the actions that the session's flow has proposed, the newest first. Raises: NotFound, StoreUnavailable."""
+        found, now = self._actions.of(self.own_session(user_id, session_id)), self._clock.now()
+        return [public(action, now) for action in found]
 
-        Raises: NotFound, ActionNotOpen, StoreUnavailable.
+    def confirm(self, user_id: str, session_id: str, action_id: str, *, by: str) -> dict[str, Any]:
+        """Confirm an action that a flow has proposed; harmless when that was done before. `by`: `http` or `socket`.
+
+        Returns: the action as it is shown then. Raises: NotFound, ActionNotOpen, StoreUnavailable.
         """
-        session = self.own_session(user_id, session_id)
-        action = self._actions.confirm(session, action_id, by=by)
-        status = action.status_at(self._clock.now())
-        if status in (EffectStatus.CANCELLED, EffectStatus.EXPIRED):
+        action = self._actions.confirm(self.own_session(user_id, session_id), action_id, by=by)
+        return self._unless(action, EffectStatus.CANCELLED, EffectStatus.EXPIRED)
+
+    def cancel_action(self, user_id: str, session_id: str, action_id: str) -> dict[str, Any]:
+        """Cancel an action that waits for its yes; harmless when that was done before.
+
+        Returns: the action as it is shown then. Raises: NotFound, ActionNotOpen, StoreUnavailable.
+        """
+        action = self._actions.cancel(self.own_session(user_id, session_id), action_id)
+        return self._unless(action, *(set(EffectStatus) - {EffectStatus.CANCELLED}))
+
+    def _unless(self, action: Effect, *gone: EffectStatus) -> dict[str, Any]:
+        now = self._clock.now()
+        if (status := action.status_at(now)) in gone:
             raise ActionNotOpen(f"The action is {status.value}")
-        return status.value
+        return public(action, now)
+
+    def end(self, user_id: str, session_id: str, *, allow: Allow) -> Session:
+        """End a session: what its flow came to is kept with it, and it cannot be reached any more but by this.
+
+        Returns: it, with its `result`: the same one however often this is asked. Raises: RateLimited, NotFound,
+        SessionContended, StoreUnavailable.
+        """
+        allow()
+        found = self._sessions.get(session_id) if is_session_id(session_id) else None
+        if found is not None and found.user_id == user_id and found.result is not None:
+            return found
+        return self._conclude(self.own_session(user_id, session_id))
 
     def own_session(self, user_id: str, session_id: str) -> Session:
         """Find the user's living session. Raises: NotFound, StoreUnavailable."""

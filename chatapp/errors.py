@@ -11,6 +11,7 @@ ChatappError
  |   |- IdempotencyMismatch     422, same key with another payload
  |   |- InFlight                409, the same webhook is being answered at this moment
  |   |- VersionMismatch         412, the state was changed since it was read
+ |   |- PreconditionRequired    428, a change of state without `If-Match`
  |   |- ActionNotOpen           409, the action is not one that can be confirmed or cancelled any more
  |   |- TooLarge                413
  |   |- UnsupportedMedia        415
@@ -144,6 +145,17 @@ class VersionMismatch(Refused):
     """`If-Match` names another version of the state than the one that is stored."""
 
     code, http_status, title = "version_mismatch", 412, "The state was changed meanwhile"
+
+    def __init__(self, detail: str = "", *, version: int | None = None) -> None:
+        super().__init__(detail)
+        self.version = version
+        """The one that is stored."""
+
+
+class PreconditionRequired(Refused):
+    """A change of state must say which version it is meant for."""
+
+    code, http_status, title = "precondition_required", 428, "If-Match is needed"
 
 
 class ActionNotOpen(Refused):

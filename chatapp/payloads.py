@@ -76,6 +76,8 @@ def terminal_event(turn: Turn) -> dict[str, Any]:
     if turn.status is Status.CANCELLED:
         return event(CANCELLED, turn.job_id, turn.end_id, turn.ended_at, **fields)
     fields |= {"model": turn.answer_model, "finish_reason": turn.finish_reason}
+    if turn.quick_replies:
+        fields["quick_replies"] = list(turn.quick_replies)
     return event(COMPLETED, turn.job_id, turn.end_id, turn.ended_at, **fields)
 
 

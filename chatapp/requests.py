@@ -5,6 +5,7 @@ Limits that are settings come in as the validation context, so that one set of m
 
 import json
 import unicodedata
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -13,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    RootModel,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -30,6 +32,7 @@ MAX_WAIT_SECONDS = 20
 MAX_PAGE = 100
 MAX_NOTICE_CHARS = 4_000
 MAX_NOTICE_DATA_BYTES = 16_384
+MAX_POINTER_CHARS = 200
 IDEMPOTENCY_KEY = r"[\x21-\x7e]{1,255}"
 """What an Idempotency-Key may be: visible ASCII characters."""
 
@@ -71,6 +74,11 @@ def _small(value: dict[str, Any]) -> dict[str, Any]:
     if (size := len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())) > MAX_NOTICE_DATA_BYTES:
         raise ValueError(f"must have at most {MAX_NOTICE_DATA_BYTES} bytes as JSON; it has {size}")
     return value
+
+
+def json_pointer(loc: Sequence[int | str]) -> str:
+    """Write a place in a body as a JSON pointer (RFC 6901), cut to 200 characters."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in loc)[:MAX_POINTER_CHARS]
 
 
 class Strict(BaseModel):
@@ -182,6 +190,12 @@ class SessionChange(Strict):
     """What may be changed of a session."""
 
     title: Title
+
+
+class StateChange(RootModel[dict[str, Any]]):
+    """A JSON merge patch: null removes, objects are merged, anything else replaces."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"ProfileData": {"budget": 5000}}]})
 
 
 class Nothing(Strict):

@@ -109,6 +109,7 @@ class MessageCompleted(_End):
     type: Literal["message_completed"]
     model: str
     finish_reason: str = Field(description="`stop`, `length`, `content_filter` or `tool_calls`.")
+    quick_replies: list[str] | SkipJsonSchema[None] = absent("What the user may choose instead of typing.")
 
 
 class MessageCancelled(_End):
@@ -136,6 +137,52 @@ class Notice(_Event):
     data: dict[str, Any] | SkipJsonSchema[None] = absent("For programs: whatever the sender put there.")
 
 
+class _OfAction(_Event):
+    job_id: OwnLogText
+    action_id: str = Field(pattern="^a[0-9a-z-]{1,40}$")
+    name: str
+    description: str
+    status: str = Field(
+        description="`staged`, `confirmed`, `executing`, `executed`, `failed`, `unknown`, `cancelled` or `expired`."
+    )
+    payload: dict[str, Any]
+    requested_at: Time
+    expires_at: Time = Field(description="Until when a staged action can be confirmed.")
+    result: dict[str, Any] | SkipJsonSchema[None] = absent("What the action's target answered.")
+    error: dict[str, Any] | SkipJsonSchema[None] = absent("Why it failed, or what is not known.")
+
+
+class ActionRequested(_OfAction):
+    """The flow proposes an action: it waits for the user's yes."""
+
+    type: Literal["action_requested"]
+
+
+class ActionUpdated(_OfAction):
+    """The action's status has changed, short of its end."""
+
+    type: Literal["action_updated"]
+
+
+class ActionExecuted(_OfAction):
+    """The action was carried out, or failed, or nobody knows which: `status` says it."""
+
+    type: Literal["action_executed"]
+
+
+class ProfileUpdated(_Event):
+    """The session's profile has changed: this is all of it."""
+
+    type: Literal["profile_updated"]
+    job_id: OwnLogText
+    version: int = Field(ge=1, description="Of the session's state, as `GET /sessions/{id}/state` has it.")
+    profile: dict[str, Any]
+    complete: bool | SkipJsonSchema[None] = absent("Whether nothing is left to ask.")
+    questions_asked: int | SkipJsonSchema[None] = absent("So far.")
+    questions_available: int | SkipJsonSchema[None] = absent("At most.")
+    efficiency: float | SkipJsonSchema[None] = absent("What was learned by question.")
+
+
 Event = Annotated[
     MessageStarted
     | MessageDelta
@@ -145,6 +192,10 @@ Event = Annotated[
     | MessageCompleted
     | MessageCancelled
     | Error
-    | Notice,
+    | Notice
+    | ActionRequested
+    | ActionUpdated
+    | ActionExecuted
+    | ProfileUpdated,
     Field(discriminator="type"),
 ]

@@ -18,9 +18,11 @@ from chatapp.clock import AnchoredClock
 from chatapp.flows import registry
 from chatapp.flows.actions import Actions
 from chatapp.flows.cancelling import Cancelling
+from chatapp.flows.concluding import Concluding
 from chatapp.flows.deleting import Deleting
 from chatapp.flows.ending import Endings
 from chatapp.flows.lease import Leases
+from chatapp.flows.patching import Patching
 from chatapp.flows.port import Flow
 from chatapp.flows.relay import Relay
 from chatapp.flows.retrying import Retrying
@@ -456,6 +458,16 @@ class Services:
         return Deleting(sessions=self.sessions, events=self.events, cancel=self.cancel)
 
     @made_once
+    def end_session(self) -> Concluding:
+        """Ends sessions, with what they came to."""
+        return Concluding(sessions=self.sessions, flows=self.flows, events=self.events, cancel=self.cancel)
+
+    @made_once
+    def patch_state(self) -> Patching:
+        """Changes sessions' states from outside."""
+        return Patching(sessions=self.sessions, flows=self.flows, events=self.session_log)
+
+    @made_once
     def commands(self) -> "Commands":
         """What users may ask for, over HTTP or the socket."""
         from chatapp.commands import Commands
@@ -468,6 +480,7 @@ class Services:
             turns=self.turns,
             sessions=self.sessions,
             actions=self.actions,
+            conclude=self.end_session,
             flows=self.flows,
             breakers=self.breakers,
             clock=self.clock,

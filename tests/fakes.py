@@ -2,7 +2,7 @@
 
 # ruff: noqa: ARG002  a fake has the interface of the real one
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,12 +11,14 @@ from chatapp.commands import Commands
 from chatapp.effects import Effect, EffectStatus
 from chatapp.errors import IdempotencyMismatch, NotEnded, NotFound, Unauthenticated
 from chatapp.flows import registry
+from chatapp.flows.concluding import Concluding
+from chatapp.flows.patching import Patching
 from chatapp.flows.retrying import record_key
 from chatapp.flows.submit import Accepted, Submission
 from chatapp.live.following import Event
 from chatapp.live.ratelimit import Allowance
 from chatapp.live.replay import Past
-from chatapp.model import EventId, JobId, Principal, Session, Status, Turn, new_session_id
+from chatapp.model import EventId, JobId, Principal, Session, State, Status, Turn, new_session_id
 from config.settings import Settings
 
 SECRET = "a-secret-of-the-tests-with-enough-bytes"
@@ -82,6 +84,19 @@ class FakeSessions:
         mine = [s for s in reversed(self.all.values()) if s.user_id == user_id and s.alive(self._clock.now())]
         start = int(cursor or 0)
         return mine[start : start + limit], str(start + limit) if len(mine) > start + limit else None
+
+    def change_state(self, session: Session, state: State) -> tuple[bool, Session]:
+        return self._as_seen(session, state=state, version=session.version + 1)
+
+    def conclude(self, session: Session, result: Mapping[str, Any]) -> tuple[bool, Session]:
+        return self._as_seen(session, result=dict(result), deleted_at=self._clock.now())
+
+    def _as_seen(self, session: Session, **fields: Any) -> tuple[bool, Session]:
+        found = self.all[session.id]
+        if found.version != session.version or found.deleted_at is not None:
+            return False, found
+        self.all[session.id] = replace(found, **fields)
+        return True, self.all[session.id]
 
     def rename(self, session_id: str, *, user_id: str, title: str) -> Session:
         self.all[session_id] = replace(self.all[session_id], title=title)
@@ -175,6 +190,10 @@ class FakeCancel:
         self._turns.all[turn.job_id] = turn
         return turn
 
+    def before(self, session: Session, number: int) -> None:
+        for turn in [t for t in self._turns.all.values() if t.session_id == session.id and t.number < number]:
+            self(turn)
+
 
 class FakeRetry:
     """Submits an ended turn's input again, once."""
@@ -198,11 +217,15 @@ class FakeRetry:
 
 
 class FakeEvents:
-    """The logs of turns, as lists of JSON texts."""
+    """The logs of turns, as lists of JSON texts; `forgotten` are the sessions whose logs were deleted."""
 
     def __init__(self) -> None:
         self.logs: dict[JobId, list[str]] = {}
+        self.forgotten: list[str] = []
         self.failure: Exception | None = None
+
+    def forget(self, session_id: str) -> None:
+        self.forgotten.append(session_id)
 
     def read(self, job_id: JobId, after: object = None) -> list[str]:
         if self.failure:
@@ -316,6 +339,9 @@ class FakeSessionLog:
     def __init__(self) -> None:
         self.appended: list[tuple[str, str, dict[str, Any]]] = []
 
+    def tell(self, session_id: str, kind: str, /, **fields: Any) -> None:
+        self.append(session_id, kind, **fields)
+
     def append(self, session_id: str, kind: str, /, **fields: Any) -> EventId:
         self.appended.append((session_id, kind, fields))
         return EventId(1_800_000_000, len(self.appended) - 1)
@@ -410,6 +436,7 @@ class FakeServices:
         self.feeds = FakeFeeds()
         self.actions = FakeActions()
         self.flows = registry.load(self.settings.flows)
+        self.patch_state = Patching(sessions=self.sessions, flows=self.flows, events=self.session_log)
 
     @property
     def commands(self) -> Commands:
@@ -422,6 +449,7 @@ class FakeServices:
             turns=self.turns,
             sessions=self.sessions,
             actions=self.actions,
+            conclude=Concluding(sessions=self.sessions, flows=self.flows, events=self.events, cancel=self.cancel),
             flows=self.flows,
             breakers=self.breakers,
             clock=self.clock,

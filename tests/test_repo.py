@@ -79,6 +79,7 @@ def types_of(models):
 def test_every_event_type_is_documented():
     """Clients branch on types too: the models, the docs and the AsyncAPI document name those that are made, and no other."""
     made = payloads.OPENING | payloads.TERMINAL | {payloads.DELTA, payloads.RETRYING, "notice"}
+    made |= {"action_requested", "action_updated", "action_executed", "profile_updated"}
     assert sorted(told_of("Events")) == types_of(EVENTS) == sorted(made)
     assert made <= document(Settings(_env_file=None))["components"]["messages"].keys()
 

@@ -312,7 +312,7 @@ class Connection:
                 turn, _ = commands.cancel(user, frame.job_id)
                 self._answer(write("ack", frame.id, status=turn.status))
             case Confirm():
-                status = commands.confirm(user, frame.session_id, frame.action_id, by="socket")
+                status = commands.confirm(user, frame.session_id, frame.action_id, by="socket")["status"]
                 self._answer(write("ack", frame.id, status=status))
 
     def _chat(self, frame: Chat, user: str) -> None:

@@ -86,6 +86,7 @@ class JobView(BaseModel):
     answer: str | None = Field(None, description="The answer, once the job has ended; of a cancelled job what there was of it.")
     answer_partial: str | None = Field(None, description="The answer so far, while the job runs.")
     finish_reason: str | None = Field(None, description="`stop`, `length`, `content_filter` or `tool_calls`.")
+    quick_replies: list[str] | None = Field(None, description="What the user may choose instead of typing.")
     usage: UsageView | None = None
     error: ErrorView | None = Field(None, description="Why the job failed.")
     last_error: ErrorView | None = Field(None, description="Why its last attempt failed, while the job is open.")
@@ -112,6 +113,7 @@ class JobView(BaseModel):
             answer=turn.answer,
             answer_partial=answer_partial,
             finish_reason=turn.finish_reason,
+            quick_replies=list(turn.quick_replies) or None,
             usage=UsageView.model_validate(turn.usage.as_dict()) if turn.usage else None,
             error=_error(turn) if turn.status is Status.FAILED else None,
             last_error=None if turn.status.ended else _error(turn),
@@ -128,7 +130,11 @@ class SessionView(BaseModel):
     session_id: str
     flow: str
     title: str | None = None
+    summary: str | None = Field(None, description="What it came to so far, as its flow tells it.")
+    facts: dict[str, Any] | None = Field(None, description="What its flow found, by name.")
+    recommended_destination: Any | None = Field(None, description="Of an interview: the same as among the facts.")
     turn_count: int
+    message_count: int = Field(description="Messages of both sides that were kept.")
     created_at: str
     updated_at: str = Field(description="Its last use.")
     expires_at: str
@@ -136,15 +142,18 @@ class SessionView(BaseModel):
     @classmethod
     def of(cls, session: Session) -> "SessionView":
         """Show a session."""
-        return cls(
-            session_id=session.id,
-            flow=session.flow,
-            title=session.title,
-            turn_count=session.turn_count,
-            created_at=timestamp(session.created_at),
-            updated_at=timestamp(session.updated_at),
-            expires_at=timestamp(session.expires_at),
-        )
+        return cls(**_session(session))
+
+
+class BegunView(SessionView):
+    """A conversation that was begun."""
+
+    job: AcceptedView | None = Field(None, description="The job of the flow's first words, if it speaks first.")
+
+    @classmethod
+    def begun(cls, session: Session, first: Accepted | None, *, websocket: str) -> "BegunView":
+        """Show a session, and the turn with which its flow begins."""
+        return cls(**_session(session), job=AcceptedView.of(first, websocket=websocket) if first else None)
 
 
 class SessionPage(BaseModel):
@@ -164,6 +173,9 @@ class MessageView(BaseModel):
     created_at: str
     error: ErrorView | None = None
     retry_of: str | None = Field(None, description="The job that its job tries again: this one stands in for it.")
+    quick_replies: list[str] | None = Field(
+        None, description="Of the session's last message: what the user may choose instead of typing."
+    )
 
 
 class ConversationPage(BaseModel):
@@ -174,10 +186,10 @@ class ConversationPage(BaseModel):
     cursor: str | None
 
     @classmethod
-    def of(cls, session_id: str, turns: list[Turn], *, cursor: int | None) -> "ConversationPage":
+    def of(cls, session: Session, turns: list[Turn], *, cursor: int | None) -> "ConversationPage":
         """Show turns (newest first, as the store gives them) as messages."""
-        messages = [message for turn in reversed(turns) for message in _messages(turn)]
-        return cls(session_id=session_id, messages=messages, cursor=str(cursor) if cursor else None)
+        messages = [message for turn in reversed(turns) for message in _messages(turn, last=session.turn_count)]
+        return cls(session_id=session.id, messages=messages, cursor=str(cursor) if cursor else None)
 
 
 class TicketView(BaseModel):
@@ -248,15 +260,34 @@ def session_path(session_id: str) -> str:
     return f"/sessions/{session_id}"
 
 
-def _messages(turn: Turn) -> list[MessageView]:
+def _messages(turn: Turn, last: int) -> list[MessageView]:
     said = {"job_id": str(turn.job_id), "status": turn.status.value, "retry_of": _job_id(turn.session_id, turn.retry_of)}
     error = _error(turn) if turn.status is Status.FAILED else None
     asked = MessageView(role="user", text=text_of(turn.input), created_at=timestamp(turn.created_at), error=error, **said)
     messages = [asked] if turn.input else []  # else the flow has begun by itself
     if turn.answer is not None and (turn.answer or turn.status is Status.COMPLETED):
         ended = timestamp(turn.ended_at or turn.created_at)
-        messages.append(MessageView(role="assistant", text=turn.answer, created_at=ended, error=error, **said))
+        replies = list(turn.quick_replies) if turn.number == last else []
+        answer = MessageView(role="assistant", text=turn.answer, created_at=ended, error=error, **said)
+        messages.append(answer.model_copy(update={"quick_replies": replies or None}))
     return messages
+
+
+def _session(session: Session) -> dict[str, Any]:
+    facts = dict(session.summary.facts) if session.summary else {}
+    return {
+        "session_id": session.id,
+        "flow": session.flow,
+        "title": session.title,
+        "summary": session.summary.text if session.summary else None,
+        "facts": facts or None,
+        "recommended_destination": facts.get("recommended_destination"),
+        "turn_count": session.turn_count,
+        "message_count": session.message_count,
+        "created_at": timestamp(session.created_at),
+        "updated_at": timestamp(session.updated_at),
+        "expires_at": timestamp(session.expires_at),
+    }
 
 
 def _retry_at(turn: Turn, now: int) -> str | None:

@@ -4,7 +4,6 @@ Flask's own `get_json` takes duplicate keys, NaN, lone surrogates and UTF-16, an
 (jiter, the one inside pydantic) refuses all of them: it reads UTF-8 only, and at most 200 levels.
 """
 
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import jiter
@@ -15,23 +14,24 @@ from pydantic_core import ErrorDetails
 
 from chatapp.api.context import services
 from chatapp.errors import InvalidRequest, Malformed, TooLarge, UnsupportedMedia
-from chatapp.requests import Nothing
+from chatapp.requests import MAX_POINTER_CHARS, Nothing, json_pointer
 
 Model = TypeVar("Model", bound=BaseModel)
+
+JSON = "application/json"
 
 MAX_ERRORS = 20
 """Problems listed at most: a body of ten thousand wrong keys is answered shortly."""
 
-MAX_POINTER_CHARS = 200
 _NOT_YET = {"/callback_url": "is not available yet"}
 
 
-def read_body(model: type[Model]) -> Model:
-    """Read the request's JSON body.
+def read_body(model: type[Model], *, media: tuple[str, ...] = (JSON,)) -> Model:
+    """Read the request's JSON body, sent as one of these media types.
 
     Raises: UnsupportedMedia, TooLarge (before the body is read, or while), Malformed, InvalidRequest.
     """
-    _check_media_type(request)
+    _check_media_type(request, media)
     return _parse(model, _read())
 
 
@@ -41,7 +41,7 @@ def read_no_body() -> None:
     Raises: as `read_body`.
     """
     if data := _read():
-        _check_media_type(request)
+        _check_media_type(request, (JSON,))
         _parse(Nothing, data)
 
 
@@ -78,9 +78,9 @@ def read_query(model: type[Model]) -> Model:
     return _validate(model, {name: values[0] for name, values in given.items()}, "parameter", strict=False)
 
 
-def _check_media_type(of: Request) -> None:
-    if of.mimetype != "application/json" or of.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
-        raise UnsupportedMedia("Send Content-Type: application/json, in UTF-8")
+def _check_media_type(of: Request, media: tuple[str, ...]) -> None:
+    if of.mimetype not in media or of.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMedia(f"Send Content-Type: {' or '.join(media)}, in UTF-8")
     if of.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMedia("Send the body without a Content-Encoding")
 
@@ -95,17 +95,12 @@ def _validate(model: type[Model], value: object, place: str, *, strict: bool) ->
 
 def _shown(error: ErrorDetails, place: str) -> dict[str, Any]:
     return {
-        place: _pointer(error["loc"]) if place == "pointer" else str(error["loc"][0])[:MAX_POINTER_CHARS],
+        place: json_pointer(error["loc"]) if place == "pointer" else str(error["loc"][0])[:MAX_POINTER_CHARS],
         "detail": _said(error),
     }
 
 
-def _pointer(loc: Sequence[int | str]) -> str:
-    """Write a place as a JSON pointer (RFC 6901)."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in loc)[:MAX_POINTER_CHARS]
-
-
 def _said(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
-        return _NOT_YET.get(_pointer(error["loc"]), "is not a known field")
+        return _NOT_YET.get(json_pointer(error["loc"]), "is not a known field")
     return error["msg"].removeprefix("Value error, ")

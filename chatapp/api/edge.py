@@ -15,8 +15,11 @@ from config.settings import Settings
 
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/=-]+)")
 
-ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Idempotency-Key, Last-Event-ID, X-Request-ID, traceparent"
-EXPOSED_HEADERS = "Location, Retry-After, RateLimit, RateLimit-Policy, X-Request-ID, Idempotency-Replayed"
+ALLOWED_HEADERS = (
+    "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-Idempotency-Key, Last-Event-ID, X-Request-ID, "
+    "traceparent"
+)
+EXPOSED_HEADERS = "Location, ETag, Retry-After, RateLimit, RateLimit-Policy, X-Request-ID, Idempotency-Replayed"
 PREFLIGHT_SECONDS = 600
 
 NOTHING_TO_SHOW = "default-src 'none'; frame-ancestors 'none'"

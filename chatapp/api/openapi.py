@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from werkzeug.routing import Rule
 
-from chatapp.api.answers import AcceptedView, Problem, SessionView
+from chatapp.api.answers import AcceptedView, BegunView, Problem
+from chatapp.api.flow_answers import StateView
 from chatapp.api.operations import Operation, of_endpoint
 from chatapp.api.problems import MEDIA_TYPE
 from chatapp.errors import ChatappError, Forbidden, InvalidRequest, Unauthenticated
@@ -20,13 +21,15 @@ from config.settings import Settings
 TICKET = "ticket"
 _REF = "#/components/schemas/{model}"
 _VARIABLE = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
-_PATTERNS = {"session_id": "^[0-9a-f]{32}$", "job_id": r"^[0-9a-f]{32}\.[1-9][0-9]{0,8}$"}
+_PATTERNS = {"session_id": "^[0-9a-f]{32}$", "action_id": "^a[0-9a-z-]{1,40}$", "job_id": r"^[0-9a-f]{32}\.[1-9][0-9]{0,8}$"}
 _ANSWER_HEADERS: dict[Any, tuple[str, ...]] = {
     AcceptedView: ("Location", "Idempotency-Replayed", "RateLimit", "RateLimit-Policy"),
-    SessionView: ("Location", "RateLimit", "RateLimit-Policy"),
+    BegunView: ("Location", "RateLimit", "RateLimit-Policy"),
+    StateView: ("ETag",),
 }
 """Of an answer that says that something was made, by the model of its body."""
 VERSION = "0.1.0"
+TAGS = ("chat", "jobs", "events", "live", "sessions", "states", "actions", "health", "pages")
 ABOUT = """Post a message, get `202` at once; the answer streams over the WebSocket and is kept in the job.
 The socket is described by [/asyncapi.json](/asyncapi.json) (AsyncAPI 3.0) and [/docs/websocket](/docs/websocket).
 
@@ -46,7 +49,7 @@ def document(app: Flask, settings: Settings) -> dict[str, Any]:
         "externalDocs": {"description": "The WebSocket (AsyncAPI: /asyncapi.json)", "url": "/docs/websocket"},
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}],
-        "tags": [{"name": name} for name in ("chat", "jobs", "events", "live", "sessions", "health", "pages")],
+        "tags": [{"name": name} for name in TAGS],
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -72,7 +75,10 @@ def _operation(rule: Rule, operation: Operation) -> dict[str, Any]:
         "responses": _responses(operation),
     }
     if operation.body:
-        described["requestBody"] = {"required": True, "content": _content(operation.body)}
+        described["requestBody"] = {
+            "required": True,
+            "content": {media: {"schema": _ref(operation.body)} for media in operation.media},
+        }
     if (security := _security(operation)) is not None:
         described["security"] = security
     return described
@@ -106,7 +112,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
         responses[str(status)] = {"description": HTTPStatus(status).phrase}
         if body is not None:
             responses[str(status)]["content"] = _content(body)
-        if status in (201, 202) and (names := _ANSWER_HEADERS.get(body)):
+        if (status in (201, 202) or body is StateView) and (names := _ANSWER_HEADERS.get(body)):
             responses[str(status)]["headers"] = {name: {"schema": {"type": "string"}} for name in names}
     for status, errors in _by_status(operation).items():
         codes = "; ".join(f"`{error.code}`: {error.title}" for error in errors)

@@ -19,12 +19,14 @@ View = TypeVar("View", bound=Callable[..., Any])
 class Operation:
     """One view. `answers` maps a status to the model of its body, or to a media type, or to None for no body.
 
-    `ticket`: a one-time ticket in the query (`POST /ws/ticket`) is as good as a token. `scope`: what the token must carry.
+    `media`: the types that the body may be sent as. `ticket`: a one-time ticket in the query (`POST /ws/ticket`) is as good as a
+    token. `scope`: what the token must carry.
     """
 
     summary: str
     answers: Mapping[int, type[BaseModel] | str | None]
     body: type[BaseModel] | None = None
+    media: tuple[str, ...] = ("application/json",)
     query: type[BaseModel] | None = None
     headers: tuple[str, ...] = ()
     errors: tuple[type[ChatappError], ...] = ()

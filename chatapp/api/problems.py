@@ -9,7 +9,16 @@ from flask import Flask, Response, json, request
 from werkzeug.exceptions import HTTPException
 
 from chatapp.api.context import request_id
-from chatapp.errors import ChatappError, Forbidden, Malformed, MethodNotAllowed, NotFound, TooLarge, Unauthenticated
+from chatapp.errors import (
+    ChatappError,
+    Forbidden,
+    Malformed,
+    MethodNotAllowed,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    VersionMismatch,
+)
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +46,8 @@ def _ours(error: ChatappError) -> Response:
     response = _problem(error.http_status, error.code, error.title, detail, retryable=error.retryable, errors=error.errors)
     if (challenge := _challenge(error)) is not None:
         response.headers["WWW-Authenticate"] = challenge
+    if isinstance(error, VersionMismatch) and error.version is not None:
+        response.set_etag(str(error.version))
     if error.http_status in (429, 503):
         response.headers["Retry-After"] = str(max(math.ceil(error.retry_after or 0), RETRY_AFTER_SECONDS))
     return response

@@ -2,13 +2,24 @@
 
 from flask import Blueprint, Response
 
-from chatapp.api.answers import ConversationPage, SessionPage, SessionView, session_path
-from chatapp.api.body import read_body, read_query
+from chatapp.api.answers import BegunView, ConversationPage, SessionPage, SessionView, session_path
+from chatapp.api.body import read_body, read_no_body, read_query
 from chatapp.api.context import principal, services, take_allowance, traceparent
+from chatapp.api.flow_answers import ResultView
 from chatapp.api.operations import operation
 from chatapp.api.owned import own_session
 from chatapp.api.replies import reply
-from chatapp.errors import Malformed, NotFound, RateLimited, StoreUnavailable, TooLarge, UnsupportedMedia
+from chatapp.errors import (
+    InvalidRequest,
+    Malformed,
+    ModelUnavailable,
+    NotFound,
+    RateLimited,
+    SessionContended,
+    StoreUnavailable,
+    TooLarge,
+    UnsupportedMedia,
+)
 from chatapp.requests import ConversationQuery, NewSession, SessionChange, SessionsQuery
 
 bp = Blueprint("sessions", __name__)
@@ -17,12 +28,13 @@ _BODY = (Malformed, TooLarge, UnsupportedMedia, RateLimited, StoreUnavailable)
 
 
 @bp.post("/sessions")
-@operation(body=NewSession, answers={201: SessionView}, errors=_BODY)
+@operation(body=NewSession, answers={201: BegunView}, errors=(*_BODY, ModelUnavailable))
 def post_session() -> Response:
-    """Begin a session; a message without a session id begins one too."""
+    """Begin a session; a message without a session id begins one too. If its flow speaks first, `job` is what it says."""
     body = read_body(NewSession)
-    session, _ = services().commands.begin(principal().user_id, body, allow=take_allowance, traceparent=traceparent())
-    return reply(SessionView.of(session), 201, {"Location": session_path(session.id)})
+    session, first = services().commands.begin(principal().user_id, body, allow=take_allowance, traceparent=traceparent())
+    view = BegunView.begun(session, first, websocket=services().settings.public_ws_url)
+    return reply(view, 201, {"Location": session_path(session.id)})
 
 
 @bp.get("/sessions")
@@ -61,6 +73,17 @@ def delete_session(session_id: str) -> Response:
     return Response(status=204)
 
 
+@bp.post("/sessions/<session_id>/end")
+@operation(
+    answers={200: ResultView},
+    errors=(Malformed, InvalidRequest, NotFound, TooLarge, UnsupportedMedia, RateLimited, SessionContended, StoreUnavailable),
+)
+def end_session(session_id: str) -> Response:
+    """End a session: read what its flow came to. It is removed by that; asked again, the answer is the same."""
+    read_no_body()
+    return reply(ResultView.of(services().commands.end(principal().user_id, session_id, allow=take_allowance)))
+
+
 @bp.get("/sessions/<session_id>/conversation")
 @operation(query=ConversationQuery, answers={200: ConversationPage}, errors=(NotFound, StoreUnavailable))
 def get_conversation(session_id: str) -> Response:
@@ -70,4 +93,4 @@ def get_conversation(session_id: str) -> Response:
     turns = services().turns.page(session.id, limit=query.limit, before=query.cursor)
     more = bool(turns) and turns[-1].number > 1  # whatever `limit` says: DynamoDB ends a page at 1 MB
     shown = [turn for turn in turns if services().commands.visible(principal().user_id, turn)]
-    return reply(ConversationPage.of(session.id, shown, cursor=turns[-1].number if more else None), nulls=True)
+    return reply(ConversationPage.of(session, shown, cursor=turns[-1].number if more else None), nulls=True)

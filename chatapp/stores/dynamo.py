@@ -4,12 +4,13 @@ Attribute names are capitalised words (`OpenTurns`), so an expression can be wri
 before every attribute name, which also keeps clear of DynamoDB's 573 reserved words.
 """
 
+import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
@@ -20,11 +21,18 @@ from botocore.parsers import ResponseParserError
 from chatapp.aws import NO_ANSWER
 from chatapp.clock import AnchoredClock
 from chatapp.errors import StoreUnavailable
+from chatapp.ports import Clock
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+T = TypeVar("T")
+
 CONDITION_FAILED = "ConditionalCheckFailed"
+
+CONFLICT_TRIES = 6
+CONFLICT_SECONDS = 0.05
+"""A write that meets a transaction on its item is refused, not queued: it is sent again after a moment."""
 
 _KEYWORDS = frozenset({"SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "IN", "BETWEEN"})
 _NAME = re.compile(r"(?<![:#\w])[A-Z][A-Za-z]*\b")
@@ -155,6 +163,18 @@ def store_errors() -> Iterator[None]:
         raise StoreUnavailable(f"DynamoDB answered {code}") from error
     except NO_ANSWER as error:
         raise StoreUnavailable(f"DynamoDB cannot be reached ({type(error).__name__})") from error
+
+
+def patiently(write: Callable[[], T], clock: Clock) -> T:
+    """Write, and again when a transaction holds the item at this moment. Raises: as `store_errors`."""
+    for _ in range(CONFLICT_TRIES - 1):
+        try:
+            with store_errors():
+                return write()
+        except StoreConflict:
+            clock.sleep(random.uniform(0.1, 1) * CONFLICT_SECONDS)  # noqa: S311  spreads the writers, guards nothing
+    with store_errors():
+        return write()
 
 
 def refused_item(error: ClientError) -> dict[str, Any] | None:

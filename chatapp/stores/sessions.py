@@ -3,16 +3,17 @@
 import base64
 import json
 import random
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from chatapp.errors import InvalidRequest, NotFound, StoreUnavailable
-from chatapp.model import JobId, Session, Turn, is_session_id
+from chatapp.model import JobId, Session, State, Turn, is_session_id
 from chatapp.ports import Clock
-from chatapp.stores.dynamo import call, from_item, refused_item, store_errors, to_item
+from chatapp.stores.dynamo import call, from_item, patiently, refused_item, store_errors, to_item
 from chatapp.stores.records import input_key, session_item, session_of, turn_key, turn_of
 from config.resources import USER_SESSIONS
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 DAY_MS = 86_400_000
 MAX_TIME_MS = 10**15
+OWN_AND_ALIVE = "attribute_exists(SessionId) AND UserId = :user AND attribute_not_exists(DeletedAt) AND AliveUntil > :now"
 OUTLIVES_TURNS_MS = 3 * DAY_MS
 """A session's item outlives its last turn by this much, so that the turn's end can still be written into it."""
 
@@ -114,15 +116,54 @@ class SessionStore:
         """
         return self._change(session_id, user_id, "SET DeletedAt = :now REMOVE UpdatedAt", {}, done="DeletedAt")
 
+    def change_state(self, session: Session, state: State) -> tuple[bool, Session]:
+        """Write a state if the version is still that of `session`, which rises by one.
+
+        Returns: (True, the session with it), or (False, the session as it stands). Raises: NotFound.
+        """
+        mark = secrets.token_hex(8)
+        values = {"state": dict(state), "next": session.version + 1, "mark": mark}
+        written, found = self._as_seen(session, "SET State = :state, Version = :next, StateBy = :mark", values)
+        # A state that bears our mark is ours, written before an answer was lost.
+        return written or found.get("StateBy") == mark, session_of(found)
+
+    def conclude(self, session: Session, result: Mapping[str, Any]) -> tuple[bool, Session]:
+        """Mark a session as ended, with its result, if the version is still that of `session`; it leaves the user's list.
+
+        Returns: (True, the session as ended), or (False, the session as it stands, perhaps ended before). Raises: NotFound.
+        """
+        update = "SET DeletedAt = :now, Result = :result REMOVE UpdatedAt"
+        written, found = self._as_seen(session, update, {"result": dict(result)})
+        return written, session_of(found)
+
+    def _as_seen(self, session: Session, update: str, values: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
+        now = self._clock.now()
+        request = call(
+            self._table,
+            key={"SessionId": session.id},
+            values={"user": session.user_id, "now": now, "seen": session.version, **values},
+            UpdateExpression=update,
+            ConditionExpression=f"{OWN_AND_ALIVE} AND Version = :seen",
+            ReturnValues="ALL_NEW",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+        try:
+            return True, patiently(lambda: from_item(self._client.update_item(**request)["Attributes"]), self._clock)
+        except ClientError as error:
+            found = refused_item(error)
+            ended = found is not None and "Result" in found
+            if found is None or found["UserId"] != session.user_id or not (session_of(found).alive(now) or ended):
+                raise NotFound("There is no such session") from error
+            return False, found
+
     def _change(self, session_id: str, user_id: str, update: str, values: dict[str, Any], *, done: str | None = None) -> Session:
-        condition = "attribute_exists(SessionId) AND UserId = :user AND attribute_not_exists(DeletedAt) AND AliveUntil > :now"
         used = {"user": user_id, "now": self._clock.now(), **values}
         request = call(
             self._table,
             key={"SessionId": session_id},
             values=used,
             UpdateExpression=update,
-            ConditionExpression=condition,
+            ConditionExpression=OWN_AND_ALIVE,
             ReturnValues="ALL_NEW",
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )

@@ -1,7 +1,6 @@
 """Turns in DynamoDB: the truth. Conditional write first, then read: a refused condition returns the item it met."""
 
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,7 @@ from chatapp.effects import Effect
 from chatapp.errors import SessionContended
 from chatapp.model import Ending, JobId, SessionWrite, Status, Turn
 from chatapp.ports import Raced
-from chatapp.stores.dynamo import CONDITION_FAILED, StoreConflict, call, cancellations, from_item, refused_item, store_errors
+from chatapp.stores.dynamo import CONDITION_FAILED, call, cancellations, from_item, patiently, refused_item, store_errors
 from chatapp.stores.effect_records import effect_item
 from chatapp.stores.records import input_key, session_of, summary_item, turn_key, turn_of
 from chatapp.stores.submissions import ALL_OLD, SubmissionStore
@@ -29,10 +28,6 @@ OPEN_AS_SEEN = "Attempt = :attempt AND Status IN (:queued, :running)"
 NEW_EFFECT = "attribute_not_exists(SessionId)"
 
 OPEN_STATES = {"queued": Status.QUEUED.value, "running": Status.RUNNING.value}
-
-CONFLICT_TRIES = 6
-CONFLICT_SECONDS = 0.05
-"""A write that meets a transaction on its item is refused, not queued: it is sent again after a moment."""
 
 COUNTERS = {"failures": "Failures", "hand_backs": "HandBacks"}
 
@@ -137,24 +132,13 @@ class TurnStore(SubmissionStore):
         )
         done = True
         try:
-            item = self._patiently(lambda: from_item(self._client.update_item(**request)["Attributes"]))
+            item = patiently(lambda: from_item(self._client.update_item(**request)["Attributes"]), self._clock)
         except ClientError as error:
             found = refused_item(error)
             if found is None:
                 return False, None
             done, item = False, found
         return done, self._complete(item) if complete else turn_of(item)
-
-    def _patiently(self, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Write, and again when a transaction holds the item at this moment."""
-        for _ in range(CONFLICT_TRIES - 1):
-            try:
-                with store_errors():
-                    return write()
-            except StoreConflict:
-                self._clock.sleep(random.uniform(0.1, 1) * CONFLICT_SECONDS)  # noqa: S311  spreads the writers, guards nothing
-        with store_errors():
-            return write()
 
     # --- the end
 

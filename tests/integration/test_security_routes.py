@@ -46,6 +46,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "NewSession": {},
     "Notification": {"text": "hello", "all": True},
     "SessionChange": {"title": "mine now"},
+    "StateChange": {"name": "mine now"},
 }
 """The least that a body of each model holds. A new model must be given one."""
 

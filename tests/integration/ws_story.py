@@ -6,10 +6,13 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from chatapp.api.socket_messages import message_id
+from chatapp.effects import Effect, EffectId, EffectStatus
+from chatapp.flows.extra import public
 from chatapp.live.events import key_of
 from chatapp.model import JobId
 from chatapp.server_frames import FRAME
@@ -107,13 +110,35 @@ def gallery(url: str, services: Any) -> list[Line]:
             lost["session_id"], "notice", title="Profile", text="Your name was noted.", data={"name": "Ada"}
         )
         client.until("notice")
+        for kind, fields in of_flows(lost["session_id"], services.clock.now()):
+            services.session_log.append(lost["session_id"], kind, **fields)
+            client.until(kind)
         client.ask("subscribe", id=8, session_id=lost["session_id"], log_after="0-0")
-        client.until("notice")
+        client.until("profile_updated")
         services.pushes.to_user(USER, {"type": "notification", "id": secrets.token_hex(16), "created_at": NOW, "text": "Hello"})
         client.until("notification")
         client.ask("subscribe", id=WRONG["id"], session_id=WRONG["session_id"])
         assert client.ask("chat", id=10, message="One too many")["code"] == "rate_limited"
     return lines
+
+
+def of_flows(session_id: str, now: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Make what flows tell on a session's own log, as the product makes it: types and fields."""
+    action = Effect(
+        id=EffectId.action(session_id, 3, 0),
+        user_id=USER,
+        name="clinical_note",
+        status=EffectStatus.STAGED,
+        payload={"blood_pressure": {"systolic": 120, "diastolic": 80}},
+        description="Write the note: blood pressure 120x80",
+        created_at=now,
+        expires_at=now + 3_600_000,
+    )
+    done = {"status": EffectStatus.EXECUTED, "result": {"reference": "n-17"}}
+    yield "action_requested", public(action, now)
+    yield "action_updated", public(replace(action, status=EffectStatus.CONFIRMED), now)
+    yield "action_executed", public(replace(action, **done), now)
+    yield "profile_updated", {"version": 2, "profile": {"budget": 5000}, "complete": False}
 
 
 class Canon:

@@ -22,7 +22,7 @@ PUBLIC = {
     "GET /health/ready",
     "GET /health/redis",
 }
-IDS = {"session_id": "0" * 32, "job_id": "0" * 32 + ".1", "name": "nothing"}
+IDS = {"session_id": "0" * 32, "job_id": "0" * 32 + ".1", "action_id": "a1-0", "name": "nothing"}
 
 
 def app_of(**settings):

@@ -99,7 +99,7 @@ def test_no_other_route_takes_a_ticket(services):
     """It stands in an address: all that it may do is to listen."""
     app = create_app(services)
     client = app.test_client()
-    ids = {"session_id": "0" * 32, "job_id": "0" * 32 + ".1", "name": "x"}
+    ids = {"session_id": "0" * 32, "job_id": "0" * 32 + ".1", "name": "x", "action_id": "a1-0"}
     taken = []
     for rule in app.url_map.iter_rules():
         for method in rule.methods - {"HEAD", "OPTIONS"}:

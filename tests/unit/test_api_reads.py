@@ -192,7 +192,7 @@ def test_an_unknown_or_malformed_job_is_a_404(client, job, wrong):
     assert (answer.status_code, answer.data) == (404, known.data)
 
 
-BODIES = {"PATCH /sessions/<session_id>": {"title": "mine now"}}
+BODIES = {"PATCH /sessions/<session_id>": {"title": "mine now"}, "PATCH /sessions/<session_id>/state": {"name": "mine now"}}
 """What a route needs before it looks at its ids."""
 
 
