@@ -15,7 +15,7 @@ import httpx2
 import jwt
 
 from chatapp.errors import Unauthenticated, Unavailable
-from chatapp.model import Principal
+from chatapp.model import USER_PREFIX, Principal
 
 log = logging.getLogger(__name__)
 
@@ -208,6 +208,8 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
     # Printable also means: no control characters, no lone surrogates; it becomes part of keys and log lines.
     if not isinstance(user_id, str) or not user_id.strip() or len(user_id) > MAX_USER_ID_CHARS or not user_id.isprintable():
         raise Unauthenticated("the token's subject (sub) cannot be used as a user id")
+    if user_id.startswith(USER_PREFIX):
+        raise Unauthenticated("the token's subject (sub) is a phone's: no token stands for one")
     if not claims["exp"] < LATEST_EXPIRY_SECONDS:
         raise Unauthenticated("the token's expiry (exp) is no time in seconds")
     scope = claims.get("scope")

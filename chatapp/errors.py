@@ -4,6 +4,7 @@ ChatappError
  |- Refused                  the caller must change something (4xx)
  |   |- InvalidRequest          422, with `errors` naming the fields; `Malformed` (400) when the body cannot be read at all
  |   |- Unauthenticated         401
+ |   |- BadSignature            401, a webhook that nobody has signed who may
  |   |- Forbidden               403
  |   |- NotFound                404, also for what belongs to somebody else
  |   |- SessionBusy             409, `on_busy: reject`
@@ -97,6 +98,12 @@ class Unauthenticated(Refused):
     """No token, or one that cannot be trusted."""
 
     code, http_status, title = "unauthenticated", 401, "Authentication is needed"
+
+
+class BadSignature(Refused):
+    """A webhook without a signature, or with one that none of our secrets makes of its body."""
+
+    code, http_status, title = "bad_signature", 401, "The signature is missing or wrong"
 
 
 class Forbidden(Refused):

@@ -11,7 +11,8 @@ becomes `<point>.hit`, with the process id in it), so that a fault happens once 
 again, and the test has the proof that it hit. Nothing is left to chance here: the schedule is drawn by the test, from its seed.
 
 The points: `worker.received`, `turn.claimed`, `turn.token` (each piece of an answer), `turn.streamed`, `turn.stored`,
-`turn.published`, `turn.woken` (all is done but the ack), `api.stored` (after the transaction, before the send), `api.sent`.
+`turn.published`, `turn.woken` (all is done but the ack), `api.stored` (after the transaction, before the send), `api.sent`,
+`webhook.began` (a webhook's key is held, nothing is stored of its message).
 """
 
 import os

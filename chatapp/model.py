@@ -68,6 +68,10 @@ class EventId:
         return f"{self.attempt}-{self.seq}"
 
 
+USER_PREFIX = "webhook:"
+"""What the user ids of phones begin with. No token may: nobody can be such a user but the gateway that signs for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who is calling. `expires_at` is the end of the token, in milliseconds since 1970."""

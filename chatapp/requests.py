@@ -127,6 +127,9 @@ Message = Annotated[
         }
     ),
 ]
+OneLine = AfterValidator(_one_line)
+Text = Annotated[str, AfterValidator(_instructions)]
+"""A text that says something, no longer than a message may be."""
 SessionId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="32 hex digits, as an answer of ours gave it.")]
 Title = Annotated[str, Field(max_length=MAX_TITLE_CHARS), AfterValidator(_one_line)]
 MetadataKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]

@@ -1,5 +1,6 @@
 """The composition root: the only module that names adapters. Lazy: nothing connects, or is imported, before it is used."""
 
+import logging
 import secrets
 import socket
 import threading
@@ -33,6 +34,7 @@ from chatapp.health import Health
 from chatapp.interrupts import fitting
 from chatapp.live.cache import ContextCache
 from chatapp.live.events import EventLog
+from chatapp.model import ModelOptions
 from chatapp.ports import LLM, External
 from chatapp.stores.dynamo import connect
 from chatapp.stores.effects import EffectStore
@@ -41,7 +43,7 @@ from chatapp.stores.pauses import Pauses
 from chatapp.stores.sessions import DAY_MS, SessionStore
 from chatapp.stores.turns import TurnStore
 from config import resources
-from config.settings import Settings
+from config.settings import DEV_WEBHOOK_SECRET, Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from chatapp.auth import Tokens
     from chatapp.commands import Commands
     from chatapp.deadletters import DeadLetterQueue
+    from chatapp.incoming.receive import Receive
+    from chatapp.incoming.signature import Signatures
     from chatapp.live.breaker import Breakers
     from chatapp.live.channel import Channel
     from chatapp.live.external import Fetch
@@ -62,6 +66,10 @@ if TYPE_CHECKING:
     from chatapp.live.tickets import Tickets
     from chatapp.live.waiting import Waiting
     from chatapp.queue import CeleryWakeUps, Composer
+    from chatapp.stores.idempotency import IdempotencyStore
+    from chatapp.stores.phones import PhoneStore
+
+log = logging.getLogger(__name__)
 
 HOUR_MS = 3_600_000
 
@@ -149,6 +157,28 @@ class Services:
         return EffectStore(self.dynamodb, table=self._table(resources.PENDING_ACTIONS), clock=self.clock)
 
     @made_once
+    def idempotency(self) -> "IdempotencyStore":
+        """Who answers which webhook, and what was answered."""
+        from chatapp.stores.idempotency import IdempotencyStore
+
+        return IdempotencyStore(self.dynamodb, table=self._table(resources.IDEMPOTENCY), clock=self.clock)
+
+    @made_once
+    def phones(self) -> "PhoneStore":
+        """The sessions of phones."""
+        from chatapp.stores.phones import PhoneStore
+
+        return PhoneStore(
+            self.dynamodb,
+            table=self._table(resources.LOCKS),
+            sessions_table=self._table(resources.SESSIONS),
+            clock=self.clock,
+            flow=registry.PHONE_FLOW,
+            life_ms=self._phone_life_ms,
+            turn_life_ms=self._turn_life_ms,
+        )
+
+    @made_once
     def locks(self) -> LockStore:
         """Leases on named things."""
         return LockStore(self.dynamodb, table=self._table(resources.LOCKS), clock=self.clock)
@@ -168,6 +198,10 @@ class Services:
     @property
     def _turn_life_ms(self) -> int:
         return round(self.settings.turn_days * DAY_MS)
+
+    @property
+    def _phone_life_ms(self) -> int:
+        return round(self.settings.phone_session_days * DAY_MS)
 
     # --- the live layer
 
@@ -318,6 +352,14 @@ class Services:
         return registry.load(self.settings.flows)
 
     @made_once
+    def answered_flows(self) -> dict[str, Flow]:
+        """The flows that a worker answers, by name: those, and all of ours (webhooks need one whatever clients may begin).
+
+        One of FLOWS that bears a name of ours takes its place. Raises: SettingsError.
+        """
+        return registry.load((*registry.OURS, *self.settings.flows))
+
+    @made_once
     def actions(self) -> Actions:
         """What users do with proposed actions."""
         return Actions(effects=self.effects, wakeups=self.wakeups, events=self.session_log, clock=self.clock)
@@ -364,7 +406,7 @@ class Services:
             session_life_ms=self._session_life_ms,
             turn_life_ms=self._turn_life_ms,
             first_look_ms=round(self.settings.relay_first_look_seconds * 1000),
-            phone_life_ms=round(self.settings.phone_session_days * DAY_MS),
+            phone_life_ms=self._phone_life_ms,
         )
         return Submit(
             turns=self.turns, sessions=self.sessions, wake=self.wake, cancel=self.cancel, clock=self.clock, limits=limits
@@ -429,7 +471,7 @@ class Services:
             leases=self.leases,
             endings=self.endings,
             cancel=self.cancel,
-            flows=self.flows,
+            flows=self.answered_flows,
             llm=self.llm,
             actions=self.actions.within,
             external=self.external,
@@ -486,7 +528,32 @@ class Services:
             clock=self.clock,
         )
 
+    @made_once
+    def receive(self) -> "Receive":
+        """Keeps what webhooks bring."""
+        from chatapp.incoming.receive import Receive
+
+        return Receive(
+            records=self.idempotency,
+            phones=self.phones,
+            submit=self.submit,
+            options=ModelOptions(self.settings.llm_model, max_output_tokens=self.settings.max_output_tokens),
+            clock=self.clock,
+            remember_ms=self._phone_life_ms,
+        )
+
     # --- the edge
+
+    @made_once
+    def signatures(self) -> "Signatures | None":
+        """Checks who calls the webhooks; None when nobody may."""
+        from chatapp.incoming.signature import Signatures
+
+        secrets_set = [secret.get_secret_value() for secret in self.settings.webhook_secrets]
+        if not secrets_set and self.settings.env == "production":
+            log.warning("a webhook was called, and WEBHOOK_SECRETS is not set: all of them are answered 404")
+            return None
+        return Signatures(secrets_set or [DEV_WEBHOOK_SECRET])
 
     @made_once
     def tokens(self) -> "Tokens":

@@ -51,6 +51,14 @@ class AcceptedView(BaseModel):
         )
 
 
+class ReceivedView(BaseModel):
+    """A webhook's message was kept; its sender need not send it again."""
+
+    job_id: str
+    session_id: str = Field(description="Of the phone.")
+    status: StatusName
+
+
 class UsageView(BaseModel):
     """Tokens that the job cost."""
 

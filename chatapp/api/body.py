@@ -32,7 +32,7 @@ def read_body(model: type[Model], *, media: tuple[str, ...] = (JSON,)) -> Model:
     Raises: UnsupportedMedia, TooLarge (before the body is read, or while), Malformed, InvalidRequest.
     """
     _check_media_type(request, media)
-    return _parse(model, _read())
+    return _parse(model, read_bytes())
 
 
 def read_no_body() -> None:
@@ -40,12 +40,19 @@ def read_no_body() -> None:
 
     Raises: as `read_body`.
     """
-    if data := _read():
+    if data := read_bytes():
         _check_media_type(request, (JSON,))
         _parse(Nothing, data)
 
 
-def _read() -> bytes:
+def parse_body(model: type[Model], data: bytes) -> Model:
+    """Read a body whose bytes somebody has looked at before. Raises: as `read_body`."""
+    _check_media_type(request, (JSON,))
+    return _parse(model, data)
+
+
+def read_bytes() -> bytes:
+    """Read the body as it came. Raises: TooLarge, Malformed."""
     try:
         data = request.get_data(cache=False)
     except (ParseException, NoMoreData) as error:  # gunicorn reads a chunked body while it is asked for it

@@ -45,7 +45,15 @@ def take_allowance() -> None:
 
     Raises: RateLimited.
     """
-    g.allowance = services().limiter.take(principal().user_id)
+    take_allowance_of(principal().user_id)
+
+
+def take_allowance_of(user_id: str) -> None:
+    """Count this request against what a user may send, whoever brings it.
+
+    Raises: RateLimited.
+    """
+    g.allowance = services().limiter.take(user_id)
     if not g.allowance.allowed:
         raise RateLimited(retry_after=g.allowance.retry_after)
 

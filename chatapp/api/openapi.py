@@ -10,15 +10,17 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from werkzeug.routing import Rule
 
-from chatapp.api.answers import AcceptedView, BegunView, Problem
+from chatapp.api.answers import AcceptedView, BegunView, Problem, ReceivedView
 from chatapp.api.flow_answers import StateView
 from chatapp.api.operations import Operation, of_endpoint
 from chatapp.api.problems import MEDIA_TYPE
 from chatapp.errors import ChatappError, Forbidden, InvalidRequest, Unauthenticated
+from chatapp.incoming.signature import HEADER
 from chatapp.requests import ChatRequest, TextPart
 from config.settings import Settings
 
 TICKET = "ticket"
+SIGNATURE = "`sha256=` and the HMAC-SHA256 of the body's raw bytes under one of WEBHOOK_SECRETS, in lower-case hex."
 _REF = "#/components/schemas/{model}"
 _VARIABLE = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 _PATTERNS = {"session_id": "^[0-9a-f]{32}$", "action_id": "^a[0-9a-z-]{1,40}$", "job_id": r"^[0-9a-f]{32}\.[1-9][0-9]{0,8}$"}
@@ -26,10 +28,11 @@ _ANSWER_HEADERS: dict[Any, tuple[str, ...]] = {
     AcceptedView: ("Location", "Idempotency-Replayed", "RateLimit", "RateLimit-Policy"),
     BegunView: ("Location", "RateLimit", "RateLimit-Policy"),
     StateView: ("ETag",),
+    ReceivedView: ("Idempotency-Replayed", "RateLimit", "RateLimit-Policy"),
 }
 """Of an answer that says that something was made, by the model of its body."""
 VERSION = "0.1.0"
-TAGS = ("chat", "jobs", "events", "live", "sessions", "states", "actions", "health", "pages")
+TAGS = ("chat", "jobs", "events", "live", "sessions", "states", "actions", "webhooks", "health", "pages")
 ABOUT = """Post a message, get `202` at once; the answer streams over the WebSocket and is kept in the job.
 The socket is described by [/asyncapi.json](/asyncapi.json) (AsyncAPI 3.0) and [/docs/websocket](/docs/websocket).
 
@@ -54,6 +57,7 @@ def document(app: Flask, settings: Settings) -> dict[str, Any]:
         "components": {
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "signature": {"type": "apiKey", "in": "header", "name": HEADER, "description": SIGNATURE},
                 "ticket": {"type": "apiKey", "in": "query", "name": TICKET, "description": "Once; from `POST /ws/ticket`."},
             },
             "schemas": _schemas([operation for _, operation in described], settings),
@@ -86,6 +90,8 @@ def _operation(rule: Rule, operation: Operation) -> dict[str, Any]:
 
 def _security(operation: Operation) -> list[dict[str, list[str]]] | None:
     """Say who may call, where that is not just anybody with a token."""
+    if operation.signed:
+        return [{"signature": []}]
     if operation.public:
         return []
     if operation.ticket:

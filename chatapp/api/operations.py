@@ -19,8 +19,9 @@ View = TypeVar("View", bound=Callable[..., Any])
 class Operation:
     """One view. `answers` maps a status to the model of its body, or to a media type, or to None for no body.
 
-    `media`: the types that the body may be sent as. `ticket`: a one-time ticket in the query (`POST /ws/ticket`) is as good as a
-    token. `scope`: what the token must carry.
+    `signed`: a public one whose callers sign the body instead (chatapp/incoming/signature.py). `media`: the types that the body
+    may be sent as. `ticket`: a one-time ticket in the query (`POST /ws/ticket`) is as good as a token. `scope`: what the token
+    must carry.
     """
 
     summary: str
@@ -31,6 +32,7 @@ class Operation:
     headers: tuple[str, ...] = ()
     errors: tuple[type[ChatappError], ...] = ()
     public: bool = False
+    signed: bool = False
     ticket: bool = False
     scope: str | None = None
 

@@ -10,8 +10,10 @@ from werkzeug.exceptions import HTTPException
 
 from chatapp.api.context import request_id
 from chatapp.errors import (
+    BadSignature,
     ChatappError,
     Forbidden,
+    InFlight,
     Malformed,
     MethodNotAllowed,
     NotFound,
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:chatapp:problem:"
 RETRY_AFTER_SECONDS = 1
-"""`Retry-After` of a 429 or 503 whose cause could not say better."""
+"""`Retry-After` of an error whose cause could not say better."""
 
 _OF_STATUS: Mapping[int, type[ChatappError]] = {400: Malformed, 404: NotFound, 405: MethodNotAllowed, 413: TooLarge}
 """Ours for what Flask itself raises."""
@@ -48,13 +50,15 @@ def _ours(error: ChatappError) -> Response:
         response.headers["WWW-Authenticate"] = challenge
     if isinstance(error, VersionMismatch) and error.version is not None:
         response.set_etag(str(error.version))
-    if error.http_status in (429, 503):
+    if error.http_status in (429, 503) or isinstance(error, InFlight):
         response.headers["Retry-After"] = str(max(math.ceil(error.retry_after or 0), RETRY_AFTER_SECONDS))
     return response
 
 
 def _challenge(error: ChatappError) -> str | None:
     """Say what a token lacks (RFC 6750 section 3.1): an error code only for who has sent one."""
+    if isinstance(error, BadSignature):
+        return 'Hub-Signature realm="chatapp"'
     if isinstance(error, Forbidden):
         return 'Bearer realm="chatapp", error="insufficient_scope"'
     if not isinstance(error, Unauthenticated):

@@ -12,6 +12,10 @@ OURS = {
 }
 
 
+PHONE_FLOW = "orchestrator"
+"""The flow of a phone's session."""
+
+
 def load(names: Iterable[str]) -> dict[str, Flow]:
     """Make the flows that FLOWS names. Returns: them by their own names. Raises: SettingsError."""
     made = [_make(entry) for entry in names]
