@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
 from chatapp.effects import Effect, EffectId
@@ -84,6 +85,56 @@ class EffectWakeUps(Protocol):
         """Ask some worker to look at the effect, after `delay` seconds (900 at most).
 
         Raises: QueueUnavailable.
+        """
+        ...
+
+
+class CallOutcome(StrEnum):
+    """What a call of an effect's target came to. Only `unknown` leaves open whether the target has acted."""
+
+    DONE = "done"
+    """The target said yes. Of a status call: it says that the effect was carried out."""
+    REFUSED = "refused"
+    """The target said no, or there is none: the same call would be answered the same. Of a status call: it tried and failed."""
+    NOT_SENT = "not_sent"
+    """Nothing can have reached the target: no connection, no name, no TLS. Of a status call: the target was never asked to act."""
+    RETRY_LATER = "retry_later"
+    """The target asks to come later (429, 503 with Retry-After): it has done nothing. Of a status call: still at it, or no answer."""
+    UNKNOWN = "unknown"
+    """It was sent, in part at least, and no readable answer came: 5xx, cut, timed out. Of a status call: as RETRY_LATER."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Called:
+    """What a call came to. `result`: what a target that did it has said, at most a few kilobytes of JSON; None for nothing.
+
+    `error`: for all others, `{"code": ..., "message": ...}`, safe to show to the user and the operator. `retry_after`: seconds, the
+    target's word. `dead_letter`: of a refusal that an operator has to mend (no target, a wrong address or key): it goes to the
+    dead-letter queue.
+    """
+
+    outcome: CallOutcome
+    result: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    retry_after: float | None = None
+    dead_letter: bool = False
+
+
+class Caller(Protocol):
+    """The way out: it asks the targets of effects. Never raises for what a target or the network does."""
+
+    def call(self, effect: Effect) -> Called:
+        """Ask the target to act, once, in EFFECT_TIMEOUT_SECONDS at most, whatever the target does.
+
+        A target that there is not (an action's name is not in ACTION_URLS, OUTBOUND without a URL) is REFUSED with the code
+        `no_target` and `dead_letter`. The effect's id is the same for every call of it: the receiver may tell repeats by it.
+        """
+        ...
+
+    def status(self, effect: Effect) -> Called | None:
+        """Ask the target what became of an action whose outcome is not known, in EFFECT_TIMEOUT_SECONDS at most.
+
+        Returns: see CallOutcome; None when the target offers no such question.
         """
         ...
 
