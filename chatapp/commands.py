@@ -88,6 +88,7 @@ class Commands:
             metadata=asked.metadata,
             traceparent=traceparent,
             idempotency=record,
+            callback=asked.callback_url,
         )
         self._need_flow(asked.flow)
         allow()

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from chatapp.addresses import MAX_URL_CHARS, check_callback
 from chatapp.model import EventId
 from config.settings import Settings
 
@@ -136,6 +137,20 @@ MetadataKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 MetadataValue = Annotated[str, Field(max_length=MAX_METADATA_CHARS), AfterValidator(_text)]
 
 
+def _callback(url: str, info: ValidationInfo) -> str:
+    settings = _settings(info)
+    if not settings.delivery_secrets:
+        raise ValueError("is not available on this server: it has no secret to sign what it would send")
+    return check_callback(url, https_only=settings.env == "production", private=settings.callback_private)
+
+
+CallbackUrl = Annotated[
+    str,
+    AfterValidator(_callback),
+    WithJsonSchema({"type": "string", "format": "uri", "pattern": "^https?://", "maxLength": MAX_URL_CHARS}),
+]
+
+
 class ChatRequest(Strict):
     """A message to be answered."""
 
@@ -163,6 +178,11 @@ class ChatRequest(Strict):
     max_output_tokens: int | None = Field(None, ge=1, description="Longest answer.")
     metadata: dict[MetadataKey, MetadataValue] = Field(
         default_factory=dict, max_length=MAX_METADATA_KEYS, description="Yours; given back with the job."
+    )
+    callback_url: CallbackUrl | None = Field(
+        None,
+        description="Where the end of the job is to be posted, signed (see `docs/webhooks.md`); `https` in production, and no "
+        "private address.",
     )
 
     @field_validator("model")

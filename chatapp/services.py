@@ -35,7 +35,7 @@ from chatapp.interrupts import fitting
 from chatapp.live.cache import ContextCache
 from chatapp.live.events import EventLog
 from chatapp.model import ModelOptions
-from chatapp.ports import LLM, External
+from chatapp.ports import LLM, Caller, External
 from chatapp.stores.dynamo import connect
 from chatapp.stores.effects import EffectStore
 from chatapp.stores.locks import LockStore
@@ -328,6 +328,27 @@ class Services:
             *(Provider(openai(f.base_url, f.api_key), f.model) for f in self.settings.llm_fallbacks),
         ]
         return GuardedLLM(providers, self.breakers.chain, clock=self.clock, seconds=self.settings.llm_total_seconds)
+
+    @made_once
+    def caller(self) -> Caller:
+        """The way out of actions and deliveries."""
+        from chatapp.outbound.caller import HttpCaller
+        from chatapp.outbound.client import HttpClient
+        from chatapp.outbound.signing import Signer
+
+        settings = self.settings
+        return HttpCaller(
+            client=HttpClient(settings.effect_timeout_seconds),
+            signer=Signer(settings.delivery_secrets, self.clock),
+            targets=settings.action_urls,
+            outbound_url=settings.outbound_webhook_url,
+            private=settings.callback_private,
+            turns=self.turns,
+            sessions=self.sessions,
+            effects=self.effects,
+            clock=self.clock,
+            language=settings.default_language,
+        )
 
     @made_once
     def breakers(self) -> "Breakers":

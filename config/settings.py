@@ -23,6 +23,7 @@ DEV_JWT_SECRET = "chatapp-development-secret-do-not-use-elsewhere"  # noqa: S105
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 DEV_WEBHOOK_SECRET = "chatapp-development-webhook-secret"  # noqa: S105  as above
+DEV_OUTBOUND_SECRET = "whsec_Y2hhdGFwcC1kZXZlbG9wbWVudC1zZWNyZXQ="  # noqa: S105  as above
 
 Seconds = Annotated[float, Field(gt=0)]
 Words = Annotated[tuple[str, ...], NoDecode]
@@ -267,6 +268,12 @@ class Settings(BaseSettings):
         return self.jwt_secret.get_secret_value() if self.jwt_secret else DEV_JWT_SECRET
 
     @property
+    def delivery_secrets(self) -> tuple[str, ...]:
+        """What signs actions and deliveries; outside production the built-in secret where none is set. Never log them."""
+        given = tuple(secret.get_secret_value() for secret in self.outbound_webhook_secrets)
+        return given or (() if self.env == "production" else (DEV_OUTBOUND_SECRET,))
+
+    @property
     def aws_endpoint(self) -> str | None:
         """The emulator's address, None for AWS itself. Queues on this machine mean that the tables are here too."""
         if self.aws_endpoint_url:
@@ -353,6 +360,8 @@ def _unsafe_effects(s: Settings) -> Iterator[str]:
         yield "ACTION_URLS, OUTBOUND_WEBHOOK_URL and AMADEUS_BASE_URL must be https in production"
     if (s.action_urls or s.outbound_webhook_url) and not s.outbound_webhook_secrets:
         yield "OUTBOUND_WEBHOOK_SECRETS must be set in production: who is called must be able to tell that it is you"
+    if any(secret.get_secret_value() == DEV_OUTBOUND_SECRET for secret in s.outbound_webhook_secrets):
+        yield "OUTBOUND_WEBHOOK_SECRETS: the built-in one is known to everybody"
     if s.callback_private:
         yield "CALLBACK_PRIVATE must not be set in production: users could reach your own network"
 

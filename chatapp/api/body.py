@@ -23,8 +23,6 @@ JSON = "application/json"
 MAX_ERRORS = 20
 """Problems listed at most: a body of ten thousand wrong keys is answered shortly."""
 
-_NOT_YET = {"/callback_url": "is not available yet"}
-
 
 def read_body(model: type[Model], *, media: tuple[str, ...] = (JSON,)) -> Model:
     """Read the request's JSON body, sent as one of these media types.
@@ -109,5 +107,5 @@ def _shown(error: ErrorDetails, place: str) -> dict[str, Any]:
 
 def _said(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
-        return _NOT_YET.get(json_pointer(error["loc"]), "is not a known field")
+        return "is not a known field"
     return error["msg"].removeprefix("Value error, ")
