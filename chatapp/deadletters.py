@@ -1,4 +1,4 @@
-"""The dead-letter queues: turns that have failed for good and messages that cannot be read, for an operator to look at."""
+"""The dead-letter queues: what has failed for good (turns, effects) and what cannot be read, for an operator to look at."""
 
 import base64
 import binascii
@@ -12,10 +12,11 @@ from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from chatapp.effects import Effect, EffectId
 from chatapp.model import JobId, Turn, timestamp
 from chatapp.ports import Clock
 from chatapp.queue import MAX_BATCH, Composer, sqs_errors
-from config.resources import CHAT, QUEUES
+from config.resources import CHAT, EFFECTS, QUEUES
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -27,7 +28,7 @@ HOLD_SECONDS = 120
 MAX_DETAIL = 300
 
 _DLQS = {q.name: q.dlq for q in QUEUES}
-_WAKE_UP_ID = re.compile(r'"id": ?"([0-9a-f]{32}\.[1-9][0-9]{0,8})"')
+_WAKE_UP_ID = re.compile(r'"id": ?"([0-9a-f]{32}[./][0-9a-z-]{1,41})"')
 
 
 class Kind(StrEnum):
@@ -35,6 +36,8 @@ class Kind(StrEnum):
 
     TURN = "turn"
     """Its turn has failed for good."""
+    EFFECT = "effect"
+    """Its action or delivery has failed for good."""
     POISON = "poison"
     """A worker could not read it."""
     COUNTED = "counted"
@@ -43,7 +46,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A message of a dead-letter queue. `reason` is an error's code, or a word for what is wrong with the message."""
+    """A message of a dead-letter queue. `reason` is an error's code, or a word for what is wrong with the message.
+
+    It names a job, an effect, or nothing.
+    """
 
     id: str
     kind: Kind
@@ -51,14 +57,20 @@ class DeadLetter:
     reason: str
     detail: str
     job_id: JobId | None
+    effect_id: EffectId | None = None
     attempt: int | None
     dead_at: int
     sent_at: int
     receives: int
 
+    @property
+    def about(self) -> JobId | EffectId | None:
+        """What it names."""
+        return self.job_id or self.effect_id
+
 
 class DeadLetterQueue:
-    """Implements the `DeadLetters` port, and what an operator does with what is there.
+    """Implements the ports `DeadLetters` and `DeadEffects`, and what an operator does with what is there.
 
     `url_of` says the URL of a queue by its name; `wait` is the long poll's, in seconds. Each method raises QueueUnavailable,
     in bounded time.
@@ -83,11 +95,26 @@ class DeadLetterQueue:
             Kind.TURN,
             reason=error.get("code", ""),
             detail=error.get("message", ""),
-            job=turn.job_id,
+            about=turn.job_id,
             attempt=turn.attempt,
         )
         with sqs_errors():
             self._sqs.send_message(**request | {"QueueUrl": self._url_of(CHAT.dlq), "MessageAttributes": attributes})
+
+    def put_effect(self, effect: Effect) -> None:
+        """Put the wake-up of an effect that failed for good there, as `put` does a turn's. Raises: QueueUnavailable."""
+        error = effect.error or {}
+        request = self._compose.effect(effect.id, user_id=effect.user_id)
+        attributes = self._attributes(
+            EFFECTS.name,
+            Kind.EFFECT,
+            reason=error.get("code", ""),
+            detail=error.get("message", ""),
+            about=effect.id,
+            attempt=effect.attempts,
+        )
+        with sqs_errors():
+            self._sqs.send_message(**request | {"QueueUrl": self._url_of(EFFECTS.dlq), "MessageAttributes": attributes})
 
     def put_raw(
         self,
@@ -96,11 +123,11 @@ class DeadLetterQueue:
         *,
         reason: str,
         detail: str = "",
-        job_id: JobId | str | None = None,
+        about: JobId | EffectId | None = None,
         attempt: int | None = None,
     ) -> None:
         """Put a message of `queue` there as it was received. `detail` must not hold what a user has written."""
-        attributes = self._attributes(queue, Kind.POISON, reason=reason, detail=detail, job=job_id, attempt=attempt)
+        attributes = self._attributes(queue, Kind.POISON, reason=reason, detail=detail, about=about, attempt=attempt)
         url = self._url_of(_DLQS[queue])
         with sqs_errors():
             self._sqs.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes)
@@ -110,14 +137,15 @@ class DeadLetterQueue:
         return Hold(self._sqs, url=self._url_of(_DLQS[queue]), back_url=self._url_of(queue), limit=limit, wait=self._wait)
 
     def _attributes(
-        self, queue: str, kind: Kind, *, reason: str, detail: str, job: JobId | str | None, attempt: int | None
+        self, queue: str, kind: Kind, *, reason: str, detail: str, about: JobId | EffectId | None, attempt: int | None
     ) -> dict[str, Any]:
         told = {
             "Kind": kind.value,
             "Queue": queue,
             "Reason": reason,
             "Detail": detail[:MAX_DETAIL],
-            "JobId": str(job or ""),
+            "JobId": str(about) if isinstance(about, JobId) else "",
+            "EffectId": str(about) if isinstance(about, EffectId) else "",
             "Attempt": "" if attempt is None else str(attempt),
             "DeadAt": timestamp(self._clock.now()),
         }
@@ -210,14 +238,16 @@ def _letter(message: "MessageTypeDef") -> DeadLetter:
     if "Reason" not in told:
         kind, told["Reason"] = Kind.COUNTED, "received_too_often"
     else:
-        kind = Kind.TURN if told.get("Kind") == Kind.TURN else Kind.POISON
+        kind = next((k for k in (Kind.TURN, Kind.EFFECT) if told.get("Kind") == k), Kind.POISON)
+    named = _named_in(body) if not {"JobId", "EffectId"} & told.keys() else told.get("JobId") or told.get("EffectId", "")
     return DeadLetter(
         id=message["MessageId"],
         kind=kind,
         body=body,
         reason=told["Reason"],
         detail=told.get("Detail", ""),
-        job_id=JobId.parse(told["JobId"]) if "JobId" in told else _job_in(body),
+        job_id=JobId.parse(named),
+        effect_id=EffectId.parse(named),
         attempt=int(attempt) if attempt.isdecimal() and len(attempt) < 10 else None,
         dead_at=_milliseconds(told.get("DeadAt", "")) or sent_at,
         sent_at=sent_at,
@@ -225,14 +255,14 @@ def _letter(message: "MessageTypeDef") -> DeadLetter:
     )
 
 
-def _job_in(body: str) -> JobId | None:
-    """Find the job of a wake-up in its body, which may be anything."""
+def _named_in(body: str) -> str:
+    """Find the id of the job or the effect of a wake-up in its body, which may be anything."""
     try:
         text = base64.b64decode(body, validate=True).decode("utf-8", "replace")
     except (binascii.Error, ValueError):
         text = body
     match = _WAKE_UP_ID.search(text)
-    return JobId.parse(match[1]) if match else None
+    return match[1] if match else ""
 
 
 def _milliseconds(rfc3339: str) -> int | None:

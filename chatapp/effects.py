@@ -6,7 +6,7 @@ the end of a job, the outcome of an action): it is sent until it is taken.
     action     staged -> confirmed -> executing -> executed | failed | unknown      staged -> cancelled | expired
     delivery             confirmed -> executing -> executed | failed                executing -> confirmed, due later
 
-Times are milliseconds since 1970 UTC.
+What makes which of these, and why, is in chatapp/flows/effect_life.py. Times are milliseconds since 1970 UTC.
 """
 
 import re
@@ -68,10 +68,9 @@ class EffectId:
         """Name the delivery of a turn's end."""
         return cls(session_id, f"d{turn}")
 
-    @property
-    def outcome(self) -> "EffectId":
-        """Name the delivery of this action's outcome."""
-        return EffectId(self.session_id, f"d-{self.id}")
+    def outcome(self, number: int = 1) -> "EffectId":
+        """Name the delivery that tells what became of this action; it may become something else later (`number` 2, 3...)."""
+        return EffectId(self.session_id, f"d-{self.id}" if number == 1 else f"d-{self.id}-{number}")
 
     @property
     def kind(self) -> Kind:
@@ -87,10 +86,12 @@ class Effect:
     """An action or a delivery.
 
     `name`: of an action, the key in ACTION_URLS; of a delivery, what it tells (`turn` or `action`). `payload`: what the action's
-    URL is sent; of a delivery, which turn or action it tells of: `{"turn": 3}`, `{"action_id": "a3-0"}`. `target`: where a
-    delivery goes, a URL or OUTBOUND. `reply`: its outcome is owed to the session's own webhook. `expires_at`: until when a staged
-    action waits for a yes. `attempts` count the calls that were begun; `claim_id` and `lease_end` are those of the call that
-    runs.
+    URL is sent; of a delivery, which turn or action it tells of: `{"turn": 3}`, `{"action_id": "a3-0", "status": "executed"}`.
+    `target`: where a delivery goes, a URL or OUTBOUND. `reply`: its outcome is owed to the session's own webhook. `expires_at`:
+    until when a staged action waits for a yes. `attempts` count the calls that were begun; `claim_id` and `lease_end` are those
+    of the call that runs, or ran last. `asks`: how often the target of an unknown one was asked what became of it. `told`: how
+    many deliveries of its outcome are owed so far. `untouched`: it failed and certainly was not carried out, so an operator may
+    have it tried anew. `moved_by`: the mark of its last change.
     """
 
     id: EffectId
@@ -114,6 +115,10 @@ class Effect:
     result: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
     dlq_pending: bool = False
+    asks: int = 0
+    told: int = 0
+    untouched: bool = False
+    moved_by: str | None = None
 
     def status_at(self, now: int) -> EffectStatus:
         """Say the state as it is at a time: nobody writes down that a staged action has expired."""
@@ -121,6 +126,31 @@ class Effect:
             return EffectStatus.EXPIRED
         return self.status
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """What becomes of an effect, whole: what is not said here is as the defaults say.
+
+    `wake_at`: when the relay is to look; None: there is nothing to look at. `by`: a mark by which a write is recognised whose
+    answer was lost. `owed`: the delivery that tells its outcome, stored with it.
+    """
+
+    status: EffectStatus
+    by: str
+    due: int = 0
+    wake_at: int | None = None
+    ended_at: int | None = None
+    result: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    attempts: int
+    asks: int = 0
+    untouched: bool = False
+    dlq_pending: bool = False
+    owed: Effect | None = None
+
+
+NEVER = 253_402_300_799_000
+"""The end of the year 9999: the `wake_at` of what stays in the index of open work until a person sees to it."""
 
 OUTBOUND = "outbound"
 """The target of replies to webhook sessions: OUTBOUND_WEBHOOK_URL, as it is when they are sent."""

@@ -88,6 +88,13 @@ class EffectWakeUps(Protocol):
         """
         ...
 
+    def send_effects(self, effects: Sequence[Effect]) -> None:
+        """Ask for a look at each of the effects, in batches.
+
+        Raises: QueueUnavailable, with the batch that was not taken and all after it unsent.
+        """
+        ...
+
 
 class CallOutcome(StrEnum):
     """What a call of an effect's target came to. Only `unknown` leaves open whether the target has acted."""
@@ -97,9 +104,9 @@ class CallOutcome(StrEnum):
     REFUSED = "refused"
     """The target said no, or there is none: the same call would be answered the same. Of a status call: it tried and failed."""
     NOT_SENT = "not_sent"
-    """Nothing can have reached the target: no connection, no name, no TLS. Of a status call: the target was never asked to act."""
+    """Nothing can have reached the target: no connection, no name, no TLS. Of a status call: it was never asked to act."""
     RETRY_LATER = "retry_later"
-    """The target asks to come later (429, 503 with Retry-After): it has done nothing. Of a status call: still at it, or no answer."""
+    """It asks to come later (429, 503 with Retry-After): it has done nothing. Of a status call: still at it, or no answer."""
     UNKNOWN = "unknown"
     """It was sent, in part at least, and no readable answer came: 5xx, cut, timed out. Of a status call: as RETRY_LATER."""
 
@@ -108,9 +115,9 @@ class CallOutcome(StrEnum):
 class Called:
     """What a call came to. `result`: what a target that did it has said, at most a few kilobytes of JSON; None for nothing.
 
-    `error`: for all others, `{"code": ..., "message": ...}`, safe to show to the user and the operator. `retry_after`: seconds, the
-    target's word. `dead_letter`: of a refusal that an operator has to mend (no target, a wrong address or key): it goes to the
-    dead-letter queue.
+    `error`: for all others, `{"code": ..., "message": ...}`, safe to show to the user and the operator. `retry_after`: seconds,
+    the target's word. `dead_letter`: of a refusal that an operator has to mend (no target, a wrong address or key): it goes to
+    the dead-letter queue.
     """
 
     outcome: CallOutcome
@@ -190,6 +197,14 @@ class DeadLetters(Protocol):
 
         Raises: QueueUnavailable.
         """
+        ...
+
+
+class DeadEffects(Protocol):
+    """The dead-letter queue of effects."""
+
+    def put_effect(self, effect: Effect) -> None:
+        """Put the wake-up of an effect that failed for good there, with its reason. Raises: QueueUnavailable."""
         ...
 
 

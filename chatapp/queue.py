@@ -20,7 +20,7 @@ from kombu.messaging import Producer
 from kombu.transport import SQS
 
 from chatapp.aws import NO_ANSWER
-from chatapp.effects import EffectId
+from chatapp.effects import Effect, EffectId
 from chatapp.errors import QueueUnavailable
 from chatapp.model import JobId, Turn
 from config.celery import celery_config
@@ -162,13 +162,21 @@ class CeleryWakeUps:
         Raises: QueueUnavailable, as `send`: what SQS did not take of a batch, and all after that batch, is unsent.
         """
         for start in range(0, len(turns), MAX_BATCH):
-            batch = [self._compose(t.job_id, user_id=t.user_id, traceparent=t.traceparent) for t in turns[start:][:MAX_BATCH]]
-            url = batch[0]["QueueUrl"]
-            entries: list[Any] = [{"Id": str(n), **{k: v for k, v in r.items() if k != "QueueUrl"}} for n, r in enumerate(batch)]
-            with self._place():
-                failed = self._sqs.send_message_batch(QueueUrl=url, Entries=entries).get("Failed")
-                if failed:
-                    raise QueueUnavailable(f"SQS did not take {len(failed)} of {len(batch)} messages ({failed[0]['Code']})")
+            some = turns[start:][:MAX_BATCH]
+            self._send_batch([self._compose(t.job_id, user_id=t.user_id, traceparent=t.traceparent) for t in some])
+
+    def send_effects(self, effects: Sequence[Effect]) -> None:
+        """Ask for a look at each of the effects, ten in a request. Raises: QueueUnavailable, as `send_many`."""
+        for start in range(0, len(effects), MAX_BATCH):
+            self._send_batch([self._compose.effect(e.id, user_id=e.user_id) for e in effects[start:][:MAX_BATCH]])
+
+    def _send_batch(self, batch: Sequence[dict[str, Any]]) -> None:
+        url = batch[0]["QueueUrl"]
+        entries: list[Any] = [{"Id": str(n), **{k: v for k, v in r.items() if k != "QueueUrl"}} for n, r in enumerate(batch)]
+        with self._place():
+            failed = self._sqs.send_message_batch(QueueUrl=url, Entries=entries).get("Failed")
+            if failed:
+                raise QueueUnavailable(f"SQS did not take {len(failed)} of {len(batch)} messages ({failed[0]['Code']})")
 
     @contextmanager
     def _place(self) -> Iterator[None]:

@@ -21,11 +21,16 @@ from chatapp.flows.actions import Actions
 from chatapp.flows.cancelling import Cancelling
 from chatapp.flows.concluding import Concluding
 from chatapp.flows.deleting import Deleting
+from chatapp.flows.effect_life import EffectLimits
+from chatapp.flows.effect_relay import EffectRelay
+from chatapp.flows.effects import EffectRunner
 from chatapp.flows.ending import Endings
 from chatapp.flows.lease import Leases
+from chatapp.flows.outcomes import Outcomes
 from chatapp.flows.patching import Patching
 from chatapp.flows.port import Flow
 from chatapp.flows.relay import Relay
+from chatapp.flows.resolving import Resolving
 from chatapp.flows.retrying import Retrying
 from chatapp.flows.submit import Submit, SubmitLimits
 from chatapp.flows.turn import Answer, TurnLimits
@@ -72,6 +77,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HOUR_MS = 3_600_000
+
+EFFECT_LEASE_SECONDS = 5.0
+"""By how much at least the lease of an effect outlives its call (else by as long as the call may take): clocks may differ, and
+what it came to has to be stored within it."""
 
 
 if TYPE_CHECKING:
@@ -514,6 +523,46 @@ class Services:
             owner=self.name,
             queue_seconds=self.settings.queue_deadline_seconds,
         )
+
+    @made_once
+    def effect_relay(self) -> EffectRelay:
+        """Finds open effects that nobody attends to."""
+        return EffectRelay(
+            effects=self.effects,
+            outcomes=self.outcomes,
+            wakeups=self.wakeups,
+            locks=self.locks,
+            clock=self.clock,
+            owner=self.name,
+        )
+
+    @made_once
+    def outcomes(self) -> Outcomes:
+        """Stores and tells what becomes of effects."""
+        return Outcomes(
+            effects=self.effects,
+            wakeups=self.wakeups,
+            events=self.session_log,
+            dead_letters=self.dead_letters,
+            clock=self.clock,
+        )
+
+    @made_once
+    def effect_runner(self) -> EffectRunner:
+        """Carries effects out."""
+        call_seconds = self.settings.effect_timeout_seconds
+        limits = EffectLimits(
+            lease_seconds=call_seconds + max(call_seconds, EFFECT_LEASE_SECONDS),
+            call_seconds=call_seconds,
+            max_attempts=self.settings.effect_max_attempts,
+            retry_seconds=self.settings.effect_retry_seconds,
+        )
+        return EffectRunner(effects=self.effects, caller=self.caller, outcomes=self.outcomes, clock=self.clock, limits=limits)
+
+    @made_once
+    def resolving(self) -> Resolving:
+        """What operators do with effects."""
+        return Resolving(effects=self.effects, outcomes=self.outcomes, wakeups=self.wakeups, clock=self.clock)
 
     @made_once
     def delete_session(self) -> Deleting:

@@ -11,7 +11,7 @@ WAIT_SECONDS = 4
 """A long poll. A worker that is told to stop waits for its end, since SQS may have given it a message already."""
 
 Bury = Callable[[str, str, str, str, str | None], None]
-"""Puts a message away that no worker can read: (queue name, raw body, reason, detail, job id or None)."""
+"""Puts a message away that no worker can read: (queue name, raw body, reason, detail, the job or effect it names or None)."""
 
 
 def broker_url(settings: Settings) -> str:
@@ -44,7 +44,7 @@ def celery_config(settings: Settings, *, read_timeout: int, tries: int) -> dict[
         "broker_pool_limit": 10,
         "task_default_queue": CHAT.name,
         "task_create_missing_queues": False,
-        "task_queues": {CHAT.name: {"exchange": CHAT.name, "routing_key": CHAT.name}},
+        "task_queues": {q.name: {"exchange": q.name, "routing_key": q.name} for q in QUEUES},
         "task_serializer": "json",
         "accept_content": ["json"],
         "task_ignore_result": True,
@@ -69,10 +69,14 @@ def worker_config(settings: Settings, bury: Bury) -> dict[str, Any]:
         "bury": bury,
         "fetch_message_attributes": {
             "MessageSystemAttributeNames": ["ApproximateReceiveCount", "SentTimestamp", "MessageGroupId"],
-            "MessageAttributeNames": ["Reason", "JobId"],  # set by the dead-letter queue: such a message has come back from it
+            # Set by the dead-letter queue: such a message has come back from it.
+            "MessageAttributeNames": ["Reason", "JobId", "EffectId"],
         },
     }
     return config | {
+        # `-Q effects` names a queue that this worker then has instead of `chat`; tasks/app.py checks that it is one of ours.
+        "task_queues": {CHAT.name: config["task_queues"][CHAT.name]},
+        "task_create_missing_queues": True,
         "broker_transport": "tasks.transport:Transport",
         "worker_consumer": "tasks.consumer:Consumer",
     }

@@ -1,4 +1,4 @@
-"""The worker: `python -m celery -A tasks worker -P gevent -c 500`."""
+"""The workers: `python -m celery -A tasks worker -Q chat -P gevent -c 500` answers turns, `-Q effects` carries effects out."""
 
 from tasks.app import app
 

@@ -17,9 +17,9 @@ from chatapp.provision import Provisioner
 from chatapp.queue import connect
 from chatapp.services import build
 from config.celery import worker_config
-from config.resources import CHAT, VISIBILITY_SECONDS
+from config.resources import CHAT, EFFECTS, QUEUES, VISIBILITY_SECONDS
 from config.settings import SettingsError, load
-from tasks.closing import PAUSED, SHUTDOWN, PauseWatch, Shutdown, StoreWatch
+from tasks.closing import SHUTDOWN, PauseWatch, Shutdown, StoreWatch
 from tasks.delivery import Deliveries
 from tasks.gate import gate
 from tasks.heartbeat import Heartbeat, Heartbeats
@@ -49,25 +49,31 @@ deliveries = Deliveries(
 )
 store_watch = StoreWatch(services.health.dynamodb, gate)
 shutdown = Shutdown(services.leases, gate, grace_seconds=settings.shutdown_grace_seconds)
-pause_watch = PauseWatch(services.pauses, gate, CHAT.name)
+pause_watch = PauseWatch(services.pauses, gate, [q.name for q in QUEUES])
 
 
-def _bury(queue: str, body: str, reason: str, detail: str, job_id: str | None) -> None:
-    bury(services, queue, body, reason=reason, detail=detail, job_id=job_id)
+def _bury(queue: str, body: str, reason: str, detail: str, about: str | None) -> None:
+    bury(services, queue, body, reason=reason, detail=detail, about=about)
 
 
 def _relay() -> None:
     if SHUTDOWN not in gate.reasons:  # a pass that is cut off may leave turns put off and not woken
-        services.relay.look(waking=PAUSED not in gate.reasons)
+        services.relay.look(waking=not pause_watch.is_paused(CHAT.name))
 
 
-app = Celery("chatapp", set_as_current=False, include=["tasks.chat"])
+def _effect_relay() -> None:
+    if SHUTDOWN not in gate.reasons:
+        services.effect_relay.look(waking=not pause_watch.is_paused(EFFECTS.name))
+
+
+app = Celery("chatapp", set_as_current=False, include=["tasks.chat", "tasks.effects"])
 app.config_from_object(worker_config(settings, _bury))
 app.steps["worker"].add(Heartbeats)
 Heartbeats.all = (
     Heartbeat("leases", BEAT_SECONDS, services.leases.beat),
     Heartbeat("deliveries", BEAT_SECONDS, deliveries.beat),
     Heartbeat("relay", settings.relay_seconds, _relay),
+    Heartbeat("effect relay", settings.relay_seconds, _effect_relay),
     Heartbeat("store", BEAT_SECONDS, store_watch.look),
     Heartbeat("pause", PAUSE_LOOK_SECONDS, pause_watch.look),
     Heartbeat("shutdown", SHUTDOWN_LOOK_SECONDS, shutdown.look),
@@ -92,12 +98,26 @@ def _start(**_signal: Any) -> None:
 
 
 def _prepare() -> None:
-    provisioner = Provisioner(settings)
-    if unsafe := _when_it_answers(lambda: provisioner.unsafe_queue(CHAT.name)):
+    provisioner, queue = Provisioner(settings), _own_queue()
+    if unsafe := _when_it_answers(lambda: provisioner.unsafe_queue(queue)):
         sys.exit(f"The worker does not start: {unsafe}\nRun: python -m chatapp provision")
+    pause_watch.own = queue
     _when_it_answers(pause_watch.look)  # before the first message, not with the first beat
-    _ = services.answer  # the model's SDK takes a second to import: not at the cost of the first turn
-    services.signals.listen(services.leases.look)
+    if queue == EFFECTS.name:
+        _ = services.effect_runner
+    else:
+        _ = services.answer  # the model's SDK takes a second to import: not at the cost of the first turn
+        services.signals.listen(services.leases.look)
+
+
+def _own_queue() -> str:
+    """Say the one queue that this worker consumes, as `-Q` names it: `chat` without it."""
+    named = list(app.amqp.queues.consume_from)
+    if len(named) != 1 or named[0] not in {q.name for q in QUEUES}:
+        # Queues are polled in turn: an empty one would hold up the other for a whole long poll.
+        sys.exit(f"The worker does not start: it takes one queue, -Q {' or -Q '.join(q.name for q in QUEUES)}")
+    queue: str = named[0]
+    return queue
 
 
 def _when_it_answers(ask: Callable[[], T]) -> T:
@@ -113,7 +133,8 @@ def _when_it_answers(ask: Callable[[], T]) -> T:
 def _ready(**_signal: Any) -> None:
     # Celery would start anew in this process, which `python -m celery` cannot, and hand no turn back before.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    log.info("worker ready: it takes turns from %s", settings.queue_url(CHAT.name))
+    queue = _own_queue()
+    log.info("worker ready: it takes %s from %s", "effects" if queue == EFFECTS.name else "turns", settings.queue_url(queue))
 
 
 @worker_shutting_down.connect

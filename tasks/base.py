@@ -13,6 +13,7 @@ from tasks.closing import SHUTDOWN
 from tasks.delivery import Delivery
 from tasks.envelope import Poison
 from tasks.gate import gate
+from tasks.poison import bury
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,6 @@ class WakeUp(Task):  # type: ignore[misc]
         except Poison as poison:
             log.error("poison: %s", poison)  # noqa: TRY400  it says all there is to say
             queue = self.request.properties["delivery_info"]["routing_key"]
-            services.dead_letters.put_raw(queue, delivery.body, reason=poison.reason, detail=poison.detail, job_id=poison.job_id)
+            bury(services, queue, delivery.body, reason=poison.reason, detail=poison.detail, about=poison.about)
             return None
         return later

@@ -1,7 +1,7 @@
 """Why a worker stops receiving: it is told to stop, DynamoDB is away, an operator has paused its queue."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from chatapp.flows.lease import Leases
@@ -67,19 +67,27 @@ class StoreWatch:
 
 
 class PauseWatch:
-    """Closes the gate while an operator has paused the queue."""
+    """Knows which queues an operator has paused, and closes the gate while this worker's own is."""
 
-    def __init__(self, pauses: Pauses, gate: Gate, queue: str) -> None:
+    def __init__(self, pauses: Pauses, gate: Gate, queues: Sequence[str]) -> None:
         self._pauses = pauses
         self._gate = gate
-        self._queue = queue
+        self._queues = queues
+        self._paused: frozenset[str] = frozenset()
+        self.own: str | None = None
+        """The queue that this worker consumes; set at its start."""
+
+    def is_paused(self, queue: str) -> bool:
+        """Say whether a queue was paused when that was last looked at."""
+        return queue in self._paused
 
     def look(self) -> None:
         """Look once. Raises: StoreUnavailable, and then all stays as it is."""
-        paused, closed = self._pauses.paused(self._queue) is not None, PAUSED in self._gate.reasons
+        self._paused = frozenset(q for q in self._queues if self._pauses.paused(q) is not None)
+        paused, closed = self.own in self._paused, PAUSED in self._gate.reasons
         if paused and not closed:
             self._gate.close(PAUSED)
-            log.warning("queue %s is paused: nothing is received until it is resumed", self._queue)
+            log.warning("queue %s is paused: nothing is received until it is resumed", self.own)
         elif closed and not paused:
             self._gate.open(PAUSED)
-            log.warning("queue %s is resumed", self._queue)
+            log.warning("queue %s is resumed", self.own)

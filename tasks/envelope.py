@@ -8,22 +8,37 @@ A message is base64 of JSON, as kombu's SQS transport writes it; its `body` is b
 
 import base64
 import json
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import jiter
 
+from chatapp.effects import EffectId
 from chatapp.model import JobId
-from config.resources import CHAT_TASK
+from config.resources import CHAT, CHAT_TASK, EFFECT_TASK, EFFECTS
 
 MAX_BYTES = 256 * 1024
 """Longest message that is looked at. Ours have 2 kB."""
 
 MAX_ID_CHARS = 255
 
-TASKS = frozenset({CHAT_TASK})
-"""The tasks that may be asked for. Each takes one argument, by name: `job_id`."""
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a queue carries: one task, which takes one argument, by name, and how that is read."""
+
+    task: str
+    argument: str
+    parse: Callable[[str], object | None]
+
+
+WANTED: Mapping[str, Wanted] = {
+    CHAT.name: Wanted(CHAT_TASK, "job_id", JobId.parse),
+    EFFECTS.name: Wanted(EFFECT_TASK, "effect_id", EffectId.parse),
+}
+"""What may be asked for, by queue."""
 
 NO_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
@@ -31,12 +46,12 @@ NO_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 class Poison(Exception):
     """A message that no worker can do anything with. `reason` is a word; `detail` holds nothing of the message's content."""
 
-    def __init__(self, reason: str, detail: str, job_id: str | None = None) -> None:
+    def __init__(self, reason: str, detail: str, about: str | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
-        self.job_id = job_id
-        """The job it names, where that can be read."""
+        self.about = about
+        """The id of the job or the effect that it names, where that can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,34 +59,36 @@ class Envelope:
     """A message that was understood."""
 
     task: str
-    job_id: str
+    argument: str
+    id: str
+    """Of the job or the effect."""
     traceparent: str | None
 
     def payload(self, delivery_tag: str, delivery_info: dict[str, Any]) -> dict[str, Any]:
         """Write it as kombu's virtual transports want it, with the given delivery."""
         return {
-            "body": json.dumps([[], {"job_id": self.job_id}, NO_EMBED]),
+            "body": json.dumps([[], {self.argument: self.id}, NO_EMBED]),
             "content-type": "application/json",
             "content-encoding": "utf-8",
             "headers": {
                 "task": self.task,
-                "id": self.job_id,  # Celery writes it to the log: not whatever the sender called it
-                "root_id": self.job_id,
+                "id": self.id,  # Celery writes it to the log: not whatever the sender called it
+                "root_id": self.id,
                 "argsrepr": "-",
                 "kwargsrepr": "-",
                 **({"traceparent": self.traceparent} if self.traceparent else {}),
             },
-            "properties": {"correlation_id": self.job_id, "delivery_tag": delivery_tag, "delivery_info": delivery_info},
+            "properties": {"correlation_id": self.id, "delivery_tag": delivery_tag, "delivery_info": delivery_info},
         }
 
 
-def read(raw: str) -> Envelope:
-    """Read a message off the wire. Raises: Poison, whatever the text is."""
-    message = _message(raw)
+def read(raw: str, queue: str) -> Envelope:
+    """Read a message of a queue off the wire. Raises: Poison, whatever the text is."""
+    message, wanted = _message(raw), WANTED[queue]
     try:
-        return _envelope(message)
+        return _envelope(message, wanted)
     except Poison as poison:
-        raise Poison(poison.reason, poison.detail, _job_named_in(message)) from poison
+        raise Poison(poison.reason, poison.detail, _named_in(message, wanted)) from poison
 
 
 def _message(raw: str) -> dict[str, Any]:
@@ -85,7 +102,7 @@ def _message(raw: str) -> dict[str, Any]:
     return message
 
 
-def _envelope(message: dict[str, Any]) -> Envelope:
+def _envelope(message: dict[str, Any], wanted: Wanted) -> Envelope:
     headers, properties = message.get("headers"), message.get("properties")
     if not isinstance(headers, dict):
         raise Poison("wrong_headers", "the message has no headers")
@@ -94,12 +111,13 @@ def _envelope(message: dict[str, Any]) -> Envelope:
     task, task_id, traceparent = headers.get("task"), headers.get("id"), headers.get("traceparent")
     if not isinstance(task, str) or not task:
         raise Poison("no_task", "the message names no task")
-    if task not in TASKS:
-        raise Poison("unknown_task", "the message names a task that this version does not have")
+    if task != wanted.task:
+        raise Poison("unknown_task", "the message names a task that this queue does not have")
     if not isinstance(task_id, str) or not 0 < len(task_id) <= MAX_ID_CHARS:
         raise Poison("no_id", "the message has no id")
     _check_headers(headers)
-    return Envelope(task, _job_id(_kwargs(message, properties)), traceparent if isinstance(traceparent, str) else None)
+    named = _named(_kwargs(message, properties), wanted)
+    return Envelope(task, wanted.argument, named, traceparent if isinstance(traceparent, str) else None)
 
 
 def _check_headers(headers: dict[str, Any]) -> None:
@@ -128,26 +146,26 @@ def _kwargs(message: dict[str, Any], properties: dict[str, Any]) -> dict[str, An
             raise Poison("wrong_body", "the message's body is not [args, kwargs, embed]")
 
 
-def _job_id(kwargs: dict[str, Any]) -> str:
-    if set(kwargs) != {"job_id"}:
-        raise Poison("wrong_arguments", "the task takes job_id and nothing else")
-    job_id = _as_job_id(kwargs["job_id"])
-    if job_id is None:
-        raise Poison("wrong_job_id", "job_id is not a job's id")
-    return job_id
+def _named(kwargs: dict[str, Any], wanted: Wanted) -> str:
+    if set(kwargs) != {wanted.argument}:
+        raise Poison("wrong_arguments", f"the task takes {wanted.argument} and nothing else")
+    named = _as_id(kwargs[wanted.argument], wanted)
+    if named is None:
+        raise Poison(f"wrong_{wanted.argument}", f"{wanted.argument} is not one")
+    return named
 
 
-def _job_named_in(message: dict[str, Any]) -> str | None:
-    """Say the job that a poisonous message is about: by its argument, else by its id."""
+def _named_in(message: dict[str, Any], wanted: Wanted) -> str | None:
+    """Say the id of what a poisonous message is about: by its argument, else by its own id."""
     headers, properties = message.get("headers"), message.get("properties")
     named = headers.get("id") if isinstance(headers, dict) else None
     with suppress(Poison):  # its arguments cannot be read either
-        named = _kwargs(message, properties if isinstance(properties, dict) else {}).get("job_id", named)
-    return _as_job_id(named)
+        named = _kwargs(message, properties if isinstance(properties, dict) else {}).get(wanted.argument, named)
+    return _as_id(named, wanted)
 
 
-def _as_job_id(value: object) -> str | None:
-    return value if isinstance(value, str) and JobId.parse(value) else None
+def _as_id(value: object, wanted: Wanted) -> str | None:
+    return value if isinstance(value, str) and wanted.parse(value) else None
 
 
 def _decoded(text: str) -> bytes:

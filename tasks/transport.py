@@ -4,8 +4,8 @@ Written against kombu 5.7 (`kombu/transport/SQS/__init__.py`). Beside each overr
 `tests/integration/test_stock_transport.py` shows the stock behaviour, and fails when an upgrade makes an override needless.
 
 Options of the transport (`broker_transport_options`) that are ours:
-    bury    called with (queue name, raw body, reason, detail, job id or None) for a message that no worker can read. It puts
-            the message away for good; what it raises leaves the message in its queue.
+    bury    called with (queue name, raw body, reason, detail, id of the job or effect it names or None) for a message that no
+            worker can read. It puts the message away for good; what it raises leaves the message in its queue.
 """
 
 import logging
@@ -56,7 +56,7 @@ class Channel(SQS.Channel):
         SIGTERM it takes new work for another cycle.
         """
         unwanted = []
-        for message, content in self._read(self._receive(queue)):
+        for message, content in self._read(queue, self._receive(queue)):
             if not gate.is_open:  # closed during the long poll, or since the first of these was handed on
                 unwanted.append(message)
             elif isinstance(content, Poison):
@@ -84,12 +84,12 @@ class Channel(SQS.Channel):
             raise ValueError("messages without a body or a receipt")
         return messages
 
-    def _read(self, messages: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Envelope | Poison]]:
+    def _read(self, queue: str, messages: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Envelope | Poison]]:
         """Yield the good ones first: putting poison away takes time."""
         poison = []
         for message in messages:
             try:
-                yield message, read(message["Body"])
+                yield message, read(message["Body"], queue)
             except Poison as error:
                 poison.append((message, error))
         yield from poison
@@ -111,7 +111,7 @@ class Channel(SQS.Channel):
         """Hand poison over, and delete it once that is done."""
         log.error("poison in queue %s, message %s, %s", queue, message.get("MessageId"), poison)
         try:
-            self._bury(queue, message["Body"], poison.reason, poison.detail, poison.job_id)
+            self._bury(queue, message["Body"], poison.reason, poison.detail, poison.about)
         except Exception:
             log.exception("message %s could not be put away, it is left in its queue", message.get("MessageId"))
         else:

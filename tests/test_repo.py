@@ -32,17 +32,16 @@ def test_our_packages_are_ours(package):
 
 
 def test_the_procfile_starts_what_make_run_starts():
-    """Web, ws, worker and the release step."""
+    """Web, ws, both kinds of worker and the release step."""
     kinds = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines() if line)
-    assert set(kinds) == {"web", "ws", "worker", "release"}
-    assert "-A tasks" in kinds["worker"]
+    assert set(kinds) == {"web", "ws", "worker", "effects", "release"}
+    assert all("-A tasks" in kinds[kind] for kind in ("worker", "effects"))
 
 
 def test_every_queue_has_a_consumer_in_the_procfile():
-    """A queue that nobody reads would keep its messages for ever."""
-    worker = next(line for line in (ROOT / "Procfile").read_text().splitlines() if line.startswith("worker"))
-    named = re.search(r"-Q (\S+)", worker)
-    assert {q.name for q in QUEUES} == set(named[1].split(",") if named else [QUEUES[0].name])
+    """A queue that nobody reads would keep its messages for ever; two queues in one process would hold each other up."""
+    named = re.findall(r"-A tasks worker -Q (\S+)", (ROOT / "Procfile").read_text())
+    assert sorted(named) == sorted(q.name for q in QUEUES)
 
 
 def test_every_setting_is_documented():

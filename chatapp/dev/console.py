@@ -4,7 +4,18 @@ import os
 import sys
 from typing import TextIO
 
-_COLOURS = {"api": 34, "ws": 36, "worker": 32, "llm": 35, "aws": 33, "redis": 31, "partners": 90, "provision": 33, "dev": 1}
+_COLOURS = {
+    "api": 34,
+    "ws": 36,
+    "worker": 32,
+    "effects": 32,
+    "llm": 35,
+    "aws": 33,
+    "redis": 31,
+    "partners": 90,
+    "provision": 33,
+    "dev": 1,
+}
 _WIDTH = 9
 
 

@@ -12,6 +12,7 @@ from chatapp.dev import standins, twin
 from chatapp.dev.child import Child, http_ok
 from chatapp.dev.model_server import MODELS
 from chatapp.dev.ports import HOST, Ports
+from config.resources import CHAT, EFFECTS, Queue
 from config.settings import DEV_JWT_SECRET, Settings
 
 WORKER_READY = "worker ready"
@@ -88,7 +89,6 @@ def make(settings: Settings, ports: Ports, state_dir: Path, model_delay: float |
 def processes(ports: Ports) -> tuple[Child, ...]:
     """The processes of production, as in the Procfile, and the provisioning before them."""
     python = sys.executable
-    worker = "-A tasks worker -P gevent -c 500 --without-gossip --without-mingle --without-heartbeat"
     return (
         Child("provision", (python, "-m", "chatapp", "provision"), one_shot=True, after=("aws",)),
         Child(
@@ -101,14 +101,19 @@ def processes(ports: Ports) -> tuple[Child, ...]:
             (python, "-m", "gunicorn", "-c", "config/gunicorn_ws.py", "ws.app:create_app()"),
             probe=http_ok(ports.ws, "/health/live"),
         ),
-        # It refuses to start on a queue without a redrive policy.
-        Child(
-            "worker",
-            (python, "-m", "celery", "--quiet", *worker.split()),
-            ready_line=WORKER_READY,
-            after=("provision",),
-            noise=AS_ROOT,
-        ),
+        _worker("worker", CHAT, slots=500),
+        _worker("effects", EFFECTS, slots=100),
+    )
+
+
+def _worker(name: str, queue: Queue, *, slots: int) -> Child:
+    options = f"-A tasks worker -Q {queue.name} -P gevent -c {slots} --without-gossip --without-mingle --without-heartbeat"
+    return Child(
+        name,
+        (sys.executable, "-m", "celery", "--quiet", *options.split()),
+        ready_line=WORKER_READY,
+        after=("provision",),  # it refuses to start on a queue without a redrive policy
+        noise=AS_ROOT,
     )
 
 

@@ -62,6 +62,7 @@ def table(addresses: Addresses, token: str | None, pids: Mapping[str, int], *, s
         ("docs", f"{addresses.api}/docs", ""),
         ("WebSocket", addresses.ws, "ws"),
         ("worker", "takes turns from SQS", "worker"),
+        ("effects", "carries out actions and deliveries", "effects"),
         ("model", addresses.llm + (" (scripted)" if scripted else ""), "llm"),
         ("SQS, DynamoDB", addresses.aws, "aws"),
         ("Redis", addresses.redis, "redis"),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chatapp.effects import Effect, EffectId, EffectStatus
+from chatapp.effects import Effect, EffectId, EffectStatus, Move
 from chatapp.stores.records import shard_of
 
 DAY_MS = 86_400_000
@@ -36,6 +36,27 @@ def effect_item(effect: Effect) -> dict[str, Any]:
     }
 
 
+def move_fields(effect: Effect, move: Move) -> dict[str, Any]:
+    """Write what a move sets; what is None is taken away. `unknown` has no end of life: it stays until it is resolved."""
+    open_still = move.wake_at is not None
+    return {
+        "Status": move.status.value,
+        "MovedBy": move.by,
+        "Due": move.due,
+        "OpenShard": shard_of(effect.id.session_id) if open_still else None,
+        "WakeAt": move.wake_at,
+        "EndedAt": move.ended_at,
+        "Result": None if move.result is None else dict(move.result),
+        "Error": None if move.error is None else dict(move.error),
+        "Attempts": move.attempts,
+        "Asks": move.asks or None,
+        "Told": effect.told + 1 if move.owed else effect.told or None,
+        "Untouched": move.untouched or None,
+        "DlqPending": move.dlq_pending or None,
+        "ExpiresAt": None if move.ended_at is None or move.status is EffectStatus.UNKNOWN else (move.ended_at + KEPT_MS) // 1000,
+    }
+
+
 def effect_of(item: dict[str, Any]) -> Effect:
     """Read an effect from its item."""
     return Effect(
@@ -60,4 +81,8 @@ def effect_of(item: dict[str, Any]) -> Effect:
         result=item.get("Result"),
         error=item.get("Error"),
         dlq_pending=item.get("DlqPending", False),
+        asks=item.get("Asks", 0),
+        told=item.get("Told", 0),
+        untouched=item.get("Untouched", False),
+        moved_by=item.get("MovedBy"),
     )

@@ -61,7 +61,7 @@ def test_it_says_where_everything_is(stack: Stack) -> None:
     assert "OPENAI_API_KEY" in log
     assert httpx2.get(f"{stack.partners}/outbound").json()["count"] == 0
     assert f"replies sent   {stack.partners}/outbound" in log
-    assert set(stack.pids()) == {"aws", "redis", "llm", "partners", "api", "ws", "worker"}
+    assert set(stack.pids()) == {"aws", "redis", "llm", "partners", "api", "ws", "worker", "effects"}
 
 
 def test_the_printed_curl_works(stack: Stack) -> None:

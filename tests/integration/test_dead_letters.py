@@ -85,8 +85,8 @@ def test_poison_is_kept_as_it_was_received(services):
 def test_poison_that_names_its_job_says_so(services):
     """With the attempt, where that is known."""
     job_id = JobId(new_session_id(), 7)
-    services.dead_letters.put_raw(CHAT.name, "x", reason="unknown_task", job_id=job_id, attempt=3)
-    services.dead_letters.put_raw(CHAT.name, "y", reason="unknown_task", job_id=str(job_id))
+    services.dead_letters.put_raw(CHAT.name, "x", reason="unknown_task", about=job_id, attempt=3)
+    services.dead_letters.put_raw(CHAT.name, "y", reason="unknown_task", about=job_id)
     by_body = {letter.body: letter for letter in letters(services)}
     assert (by_body["x"].job_id, by_body["x"].attempt) == (job_id, 3)
     assert (by_body["y"].job_id, by_body["y"].attempt) == (job_id, None)

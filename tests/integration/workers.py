@@ -40,9 +40,12 @@ class Worker:
 
 
 @contextmanager
-def started(env: Mapping[str, str], log_file: Path, *, app: str = APP, slots: int = 20) -> Iterator[Worker]:
-    """Run a worker until the block is left, without waiting for it to be ready."""
+def started(
+    env: Mapping[str, str], log_file: Path, *, app: str = APP, slots: int = 20, queue: str | None = None
+) -> Iterator[Worker]:
+    """Run a worker until the block is left, without waiting for it to be ready. `queue`: what `-Q` names, if anything."""
     command = [sys.executable, "-m", "celery", "--quiet", "-A", app, *OPTIONS.split(), "-c", str(slots)]
+    command += ["-Q", queue] if queue else []
     with log_file.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=clean_env(env), stdout=output, stderr=output, process_group=0)
     try:

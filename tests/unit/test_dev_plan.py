@@ -32,7 +32,9 @@ def test_the_processes_are_those_of_the_procfile() -> None:
     lines = (line.partition(":") for line in (ROOT / "Procfile").read_text().splitlines())
     procfile = {name: shlex.split(command)[1:] for name, _, command in lines}
     ours = {child.name: list(child.command[1:]) for child in plan.processes(Ports())}
-    assert ours == {"provision": procfile["release"], "api": procfile["web"], "ws": procfile["ws"], "worker": procfile["worker"]}
+    assert ours == {"provision": procfile["release"], "api": procfile["web"]} | {
+        k: procfile[k] for k in ("ws", "worker", "effects")
+    }
     assert {child.command[0] for child in plan.processes(Ports())} == {sys.executable}
 
 

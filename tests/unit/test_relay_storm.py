@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from chatapp.errors import QueueUnavailable
-from chatapp.flows.relay import CHUNK, NEXT_LOOK_SECONDS, THREADS, Relay
+from chatapp.flows.relay import Relay
+from chatapp.flows.sweep import CHUNK, NEXT_LOOK_SECONDS, THREADS
 from chatapp.model import JobId, ModelOptions, Session, Status, Turn
 from chatapp.stores.records import shard_of
 from tests.fakes import FakeClock

@@ -31,7 +31,7 @@ JSON = st.recursive(
 
 def poison_of(raw):
     try:
-        read(raw)
+        read(raw, "chat")
     except Poison as poison:
         return poison
     return None
@@ -43,7 +43,7 @@ def poison_of(raw):
 def test_a_wake_up_is_written_anew_from_what_was_checked():
     """No header of a stranger's reaches Celery: not a time limit, not a reply address."""
     strange = {"traceparent": "00-1", "timelimit": [1, 1], "shadow": "x", "stamps": {"a": 1}}
-    payload = read(wake_up(JOB, headers=strange)).payload("receipt", {"routing_key": "chat"})
+    payload = read(wake_up(JOB, headers=strange), "chat").payload("receipt", {"routing_key": "chat"})
     assert json.loads(payload["body"])[:2] == [[], {"job_id": JOB}]
     own = {"task": CHAT_TASK, "id": JOB, "root_id": JOB, "argsrepr": "-", "kwargsrepr": "-", "traceparent": "00-1"}
     assert payload["headers"] == own
@@ -80,7 +80,7 @@ def test_what_sqs_itself_would_hardly_carry_is_poison_too(raw, reason):
 def test_poison_says_which_job_it_is_about_where_that_can_be_read(raw, job):
     """So that the turn can be ended."""
     found = poison_of(raw)
-    assert (found and found.job_id) == job
+    assert (found and found.about) == job
 
 
 @given(JSON)
