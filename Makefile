@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
-# Most tests wait for processes of their own: three files at a time keep two cores busy.
-JOBS ?= 3
+# Most tests wait for processes of their own: four files at a time keep two cores busy. tests/conftest.py begins with the longest.
+JOBS ?= 4
 SEED ?= 1
 TURNS ?= 200
 
@@ -33,7 +33,7 @@ run: $(STAMP) ## Start everything on this machine; ARGS="--fresh --api-port 9000
 	@exec $(BIN)/python -m chatapp dev $(ARGS)
 
 test: $(STAMP) ## Run the tests, JOBS files at a time; ARGS="tests/unit -k name" chooses
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP) ## Lint, formatting, types, layers
 	$(BIN)/python -m ruff check

@@ -28,6 +28,16 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", "") or sys.dont_write_bytecode:
     sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
 
 TIERS = ("unit", "integration", "e2e", "chaos")
+LONG = """
+    chaos/test_faults integration/test_cuts e2e/test_dev_command integration/test_worker_life e2e/test_page_faults
+    integration/test_sqs_outage e2e/test_chat integration/test_worker_alone e2e/test_page_connection integration/test_stopping
+    e2e/test_event_source integration/test_security_exhaustion e2e/test_cli e2e/test_page e2e/test_page_answers
+    integration/test_drain unit/test_protocol_model integration/test_event_stream integration/test_ws_contract
+    integration/test_security_canaries integration/test_breaker integration/test_guarded integration/test_ws_limits
+    integration/test_ws_follow unit/test_relay_storm e2e/test_page_safety integration/test_lost_answers integration/test_poison
+    integration/test_dev_supervisor integration/test_receiving integration/test_protocol_table
+""".split()
+"""Files that take longer than ten seconds, about the longest first. Begun last, one would be waited for alone."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,11 +47,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its tier, and run the fast ones first."""
+    """Mark each test with its tier, and run the fast ones first; among several workers the long files."""
     for item in items:
         if (tier := _tier(item)) is not None:
             item.add_marker(tier)
     items.sort(key=lambda item: TIERS.index(_tier(item) or "unit"))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        places = {name: place for place, name in enumerate(LONG)}
+        items.sort(key=lambda item: places.get(f"{_tier(item)}/{item.path.stem}", len(LONG)))
 
 
 def _tier(item: pytest.Item) -> str | None:
