@@ -13,6 +13,7 @@ from chatapp.flows.turn import HideUntil
 from chatapp.model import JobId, ModelOptions, Status, text_of, text_part
 from chatapp.services import build
 from tests.integration.test_answer import events, kinds, sent
+from tests.integration.workers import until
 
 
 @pytest.fixture
@@ -271,7 +272,7 @@ def test_a_turn_whose_worker_is_dead_is_cancelled_with_what_clients_saw(services
     turn_log.emit("message_started", model="m")
     turn_log.delta("half an ans")
     turn_log.settle()
-    time.sleep(0.1)
+    until(lambda: "message_delta" in kinds(services, job_id) and services.clock.now() > now + 60, 10, "nothing was said")
     ended = services.cancel(services.turns.get(job_id))
     assert (ended.status, ended.answer, ended.attempt) == (Status.CANCELLED, "half an ans", 2)
     assert events(services, job_id)[-1]["text"] == "half an ans"

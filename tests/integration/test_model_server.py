@@ -128,17 +128,17 @@ def is_json(text: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("directives", ["[[hang]]", "[[hang=2]]", "[[delay=5]]", "[[ttft=30]]"])
+@pytest.mark.parametrize("directives", ["[[hang]]", "[[hang=30]]", "[[delay=30]]", "[[ttft=30]]"])
 def test_a_client_that_leaves_is_noticed_at_once(http: httpx2.Client, model_server: str, directives: str) -> None:
-    """Leaving a silent stream ends it within a second and counts as aborted."""
+    """Leaving a silent stream ends it long before it would go on, and counts as aborted."""
     before = counts(http)
     where = urlsplit(model_server)
     body = json.dumps(ask(f"{directives} [[tokens=9]]", stream=True)).encode()
     with socket.create_connection((where.hostname, where.port), timeout=5) as client:
         client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         until(lambda: counts(http)["in_flight"] == before["in_flight"] + 1)
-    until(lambda: counts(http)["aborted_streams"] == before["aborted_streams"] + 1, seconds=1)
-    assert counts(http)["in_flight"] == before["in_flight"]
+    until(lambda: counts(http)["aborted_streams"] == before["aborted_streams"] + 1)
+    until(lambda: counts(http)["in_flight"] == before["in_flight"])
 
 
 def test_a_reader_that_leaves_in_the_middle_stops_the_writing(http: httpx2.Client) -> None:

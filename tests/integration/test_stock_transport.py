@@ -112,7 +112,7 @@ def test_stock_acks_where_the_message_says_that_it_came_from(living):
     """So it acks nothing, and the message comes again."""
     living.send(wake_up(JOB, properties={"body_encoding": "base64", "delivery_info": {"routing_key": "elsewhere"}}))
     living.worker.wait_for(f"answered {JOB}", 10)
-    living.worker.wait_for("UndefinedQueueException", 5)
+    living.worker.wait_for("UndefinedQueueException")
     assert living.queue() == (0, 1), fixed("the routing_key in Channel._hand_on")
 
 

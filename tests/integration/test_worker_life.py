@@ -68,7 +68,7 @@ def test_turns_that_outlast_the_grace_time_go_on_elsewhere_at_once(services, sub
         with worker("second") as second:
             second.wait_for("worker ready")
             holder.process.send_signal(signal.SIGTERM)
-            took = until(lambda: services.turns.get(job_id).attempt == 2, 15, "nobody goes on with the turn")
+            took = until(lambda: services.turns.get(job_id).attempt == 2, 30, "nobody goes on with the turn")
             assert holder.process.wait(20) == 0
             services.cancel(services.turns.get(job_id))
             until(has_ended(services, job_id), 10, "the turn does not end")
@@ -79,7 +79,7 @@ def test_turns_that_outlast_the_grace_time_go_on_elsewhere_at_once(services, sub
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("directive", ["[[hang]]", "[[tokens=50]] [[hang=5]]"])
+@pytest.mark.parametrize("directive", ["[[hang]]", "[[tokens=50]] [[hang=30]]"])
 def test_a_cancel_ends_the_wait_for_a_silent_model(settings, services, submit, directive):
     """Before its first word and after some: the provider's connection is closed, not left to its 60 s of silence."""
     aborted = stats(settings)["aborted_streams"]
@@ -87,11 +87,11 @@ def test_a_cancel_ends_the_wait_for_a_silent_model(settings, services, submit, d
     until(is_running(services, job_id), 20, "the turn does not begin")
     until(lambda: stats(settings)["in_flight"] > 0, 10, "the model is not asked")
     services.cancel(services.turns.get(job_id))
-    assert until(has_ended(services, job_id), 5, "the turn is not cancelled") < 3
-    until(lambda: stats(settings)["aborted_streams"] == aborted + 1, 2, "the stream is still open")
+    until(has_ended(services, job_id), 20, "the turn is not cancelled")
+    until(lambda: stats(settings)["aborted_streams"] == aborted + 1, 10, "the stream is still open")
     assert services.turns.get(job_id).status is Status.CANCELLED
     # The end is stored first and published then.
-    until(lambda: events(services, job_id)[-1]["type"] == "message_cancelled", 5, "the end is not published")
+    until(lambda: events(services, job_id)[-1]["type"] == "message_cancelled", 10, "the end is not published")
 
 
 def test_a_lost_lease_ends_the_wait_for_a_silent_model(settings, services, submit, impatient):
@@ -101,7 +101,7 @@ def test_a_lost_lease_ends_the_wait_for_a_silent_model(settings, services, submi
     until(is_running(services, job_id), 20, "the turn does not begin")
     until(lambda: stats(settings)["in_flight"] > 0, 10, "the model is not asked")
     services.endings.by_other(services.turns.get(job_id), Status.CANCELLED)
-    until(lambda: stats(settings)["aborted_streams"] == aborted + 1, 5, "the stream is still open")
+    until(lambda: stats(settings)["aborted_streams"] == aborted + 1, 20, "the stream is still open")
     impatient.wait_for(f"{job_id} stops: the lease was refused")
 
 

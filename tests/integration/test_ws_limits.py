@@ -220,5 +220,5 @@ def test_entries_come_back_when_redis_has_forgotten_them(settings, user, tmp_pat
         stack.enter_context(running(twin.redis(port, None), Path(tmp_path)))
         asking = stack.enter_context(closing(Redis.from_url(address, decode_responses=True)))
         wait_for(lambda: sum(asking.zcard(f"user_sockets:{user}-{n}") for n in range(5)) == 40, 20)
-        assert sum(1 for _ in asking.scan_iter("socket_auth:*")) == 40
+        wait_for(lambda: sum(1 for _ in asking.scan_iter("socket_auth:*")) == 40)
         assert {client.ask("ping")["type"] for client in clients} == {"pong"}
