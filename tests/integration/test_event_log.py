@@ -128,7 +128,9 @@ def test_writing_does_not_wait_for_a_redis_that_is_away(services):
     for _ in range(100):
         log.delta("x")
         log.check()
-    assert time.monotonic() - began < 0.2
+    assert time.monotonic() - began < 2
+    # Or its thread would go on trying, and draw pauses with `random` in the middle of another test's Hypothesis.
+    log.abandon()
 
 
 def test_a_restarted_redis_is_taught_the_script_again(events, redis):
