@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pydantic import SecretStr
@@ -261,7 +262,9 @@ def test_frames_to_many_slow_readers_never_mix(url, user, submit, hand):
         thread.start()
         for client in clients:
             client.ws.ping("are you there")
-            assert ids(client.events(job_id)) == [f"1-{n}" for n in range(152)]
+        with ThreadPoolExecutor(len(clients)) as pool:  # who waited for its turn to read would be closed
+            for events in pool.map(lambda client: client.events(job_id), clients):
+                assert ids(events) == [f"1-{n}" for n in range(152)]
         thread.join()
     finally:
         for client in clients:
