@@ -6,6 +6,7 @@ What is somebody else's, deleted, expired, unknown or malformed is one and the s
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -32,6 +33,15 @@ Allow = Callable[[], None]
 NOT_PAYLOAD = frozenset({"connection_id", "type", "id", "idempotency_key"})
 """A client whose socket reconnected sends the same message with another connection id, over HTTP or in another frame: still the
 same message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A session that was begun, now or (`replayed`) by an earlier request with the same key; `first`: its flow's own turn."""
+
+    session: Session
+    first: Accepted | None
+    replayed: bool = False
 
 
 class Commands:
@@ -96,24 +106,39 @@ class Commands:
         return self._submit(submission)
 
     def begin(
-        self, user_id: str, asked: NewSession, *, allow: Allow, traceparent: str | None = None
-    ) -> tuple[Session, Accepted | None]:
-        """Begin a session. Returns: it, and the turn with which its flow begins, if that speaks first.
+        self, user_id: str, asked: NewSession, *, allow: Allow, key: str | None = None, traceparent: str | None = None
+    ) -> Begun:
+        """Begin a session, and with it the turn with which its flow speaks first. `key` is the Idempotency-Key of the client.
 
-        Raises: RateLimited, InvalidRequest, ModelUnavailable, StoreUnavailable.
+        Raises: RateLimited, InvalidRequest, IdempotencyMismatch, ModelUnavailable, StoreUnavailable; NotFound when what the
+        key stands for is gone.
         """
         self._need_flow(asked.flow)
         state: dict[str, Any] = {"Language": asked.language} if asked.language else {}
+        record = _idempotency(user_id, "POST /sessions", key, asked, frozenset()) if key else None
         allow()
         if not self._flows[asked.flow].opens:
-            return self._sessions.create(user_id=user_id, flow=asked.flow, title=asked.title, state=state), None
+            session, replayed = self._sessions.create_once(
+                record, user_id=user_id, flow=asked.flow, title=asked.title, state=state
+            )
+            return Begun(session, None, replayed=replayed)
         options = ModelOptions(model=self._settings.llm_model, max_output_tokens=self._settings.max_output_tokens)
-        self._need_a_model(options.model, None)
+        self._need_a_model(options.model, record.key if record else None)
         submission = Submission(
-            user_id=user_id, input=(), options=options, flow=asked.flow, title=asked.title, state=state, traceparent=traceparent
+            user_id=user_id,
+            input=(),
+            options=options,
+            flow=asked.flow,
+            title=asked.title,
+            state=state,
+            traceparent=traceparent,
+            idempotency=record,
         )
         accepted = self._submit(submission)
-        return self.own_session(user_id, accepted.job_id.session_id), accepted
+        begun = self._sessions.get(accepted.job_id.session_id)
+        if begun is None:
+            raise NotFound
+        return Begun(begun, accepted, replayed=accepted.replayed)
 
     def _need_flow(self, flow: str | None) -> None:
         if flow is not None and flow not in self._flows:

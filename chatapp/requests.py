@@ -4,12 +4,15 @@ Limits that are settings come in as the validation context, so that one set of m
 """
 
 import json
+import re
 import unicodedata
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -34,6 +37,8 @@ MAX_PAGE = 100
 MAX_NOTICE_CHARS = 4_000
 MAX_NOTICE_DATA_BYTES = 16_384
 MAX_POINTER_CHARS = 200
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 IDEMPOTENCY_KEY = r"[\x21-\x7e]{1,255}"
 """What an Idempotency-Key may be: visible ASCII characters."""
 
@@ -274,8 +279,37 @@ class SessionsQuery(Strict):
     cursor: str | None = Field(None, pattern=r"^[A-Za-z0-9_=-]{1,256}$", description="`cursor` of the page before.")
 
 
+def _time(value: Any) -> Any:
+    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+        raise ValueError("must be a time as RFC 3339 has it, e.g. 2026-11-21T05:00:00Z")
+    return value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_time), WithJsonSchema({"type": "string", "format": "date-time"})]
+
+
 class ConversationQuery(Strict):
-    """Which page of the messages."""
+    """Which page of the messages, and of what time."""
+
+    from_: Time | None = Field(None, alias="from", description="Only turns that were posted at this time or later.")
+    to: Time | None = Field(None, description="Only turns that were posted before this time.")
 
     limit: int = Field(50, ge=1, le=MAX_PAGE, description="Turns per page; each is one or two messages.")
     cursor: Annotated[int, Field(ge=1, lt=10**9)] | None = Field(None, description="`cursor` of the page after this one in time.")
+
+    @field_validator("to")
+    @classmethod
+    def _in_order(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
+        since = info.data.get("from_")
+        if value is not None and since is not None and since >= value:
+            raise ValueError("must be after `from`")
+        return value
+
+    @property
+    def period(self) -> tuple[int | None, int | None]:
+        """From when to when, in milliseconds since 1970; None is open."""
+        return _ms(self.from_), _ms(self.to)
+
+
+def _ms(time: datetime | None) -> int | None:
+    return None if time is None else (time - _EPOCH) // timedelta(milliseconds=1)

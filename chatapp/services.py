@@ -155,6 +155,7 @@ class Services:
             self.dynamodb,
             table=self._table(resources.SESSIONS),
             turns_table=self._table(resources.TURNS),
+            idempotency_table=self._table(resources.IDEMPOTENCY),
             clock=self.clock,
             life_ms=self._session_life_ms,
             turn_life_ms=self._turn_life_ms,

@@ -14,7 +14,7 @@ from chatapp.flows import registry
 from chatapp.flows.concluding import Concluding
 from chatapp.flows.patching import Patching
 from chatapp.flows.retrying import record_key
-from chatapp.flows.submit import Accepted, Submission
+from chatapp.flows.submit import Accepted, Idempotency, Submission
 from chatapp.live.following import Event
 from chatapp.live.ratelimit import Allowance
 from chatapp.live.replay import Past
@@ -62,6 +62,7 @@ class FakeSessions:
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
         self.all: dict[str, Session] = {}
+        self.keys: dict[str, tuple[str, str]] = {}
 
     def create(self, *, user_id: str, flow: str, **more: Any) -> Session:
         now = self._clock.now()
@@ -76,6 +77,17 @@ class FakeSessions:
         )
         self.all[made.id] = made
         return made
+
+    def create_once(self, once: Idempotency | None, *, user_id: str, flow: str, **more: Any) -> tuple[Session, bool]:
+        if once and once.key in self.keys:
+            fingerprint, session_id = self.keys[once.key]
+            if fingerprint != once.fingerprint:
+                raise IdempotencyMismatch
+            return self.all[session_id], True
+        made = self.create(user_id=user_id, flow=flow, **more)
+        if once:
+            self.keys[once.key] = (once.fingerprint, made.id)
+        return made, False
 
     def get(self, session_id: str) -> Session | None:
         return self.all.get(session_id)

@@ -26,7 +26,7 @@ _VARIABLE = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 _PATTERNS = {"session_id": "^[0-9a-f]{32}$", "action_id": "^a[0-9a-z-]{1,40}$", "job_id": r"^[0-9a-f]{32}\.[1-9][0-9]{0,8}$"}
 _ANSWER_HEADERS: dict[Any, tuple[str, ...]] = {
     AcceptedView: ("Location", "Idempotency-Replayed", "RateLimit", "RateLimit-Policy"),
-    BegunView: ("Location", "RateLimit", "RateLimit-Policy"),
+    BegunView: ("Location", "Idempotency-Replayed", "RateLimit", "RateLimit-Policy"),
     StateView: ("ETag",),
     ReceivedView: ("Idempotency-Replayed", "RateLimit", "RateLimit-Policy"),
 }

@@ -6,10 +6,12 @@ from chatapp.api.answers import BegunView, ConversationPage, SessionPage, Sessio
 from chatapp.api.body import read_body, read_no_body, read_query
 from chatapp.api.context import principal, services, take_allowance, traceparent
 from chatapp.api.flow_answers import ResultView
+from chatapp.api.idempotency import HEADERS, read_key
 from chatapp.api.operations import operation
 from chatapp.api.owned import own_session
 from chatapp.api.replies import reply
 from chatapp.errors import (
+    IdempotencyMismatch,
     InvalidRequest,
     Malformed,
     ModelUnavailable,
@@ -20,6 +22,7 @@ from chatapp.errors import (
     TooLarge,
     UnsupportedMedia,
 )
+from chatapp.flows.paging import Period, read_page
 from chatapp.requests import ConversationQuery, NewSession, SessionChange, SessionsQuery
 
 bp = Blueprint("sessions", __name__)
@@ -28,13 +31,15 @@ _BODY = (Malformed, TooLarge, UnsupportedMedia, RateLimited, StoreUnavailable)
 
 
 @bp.post("/sessions")
-@operation(body=NewSession, answers={201: BegunView}, errors=(*_BODY, ModelUnavailable))
+@operation(body=NewSession, answers={201: BegunView}, headers=HEADERS, errors=(*_BODY, IdempotencyMismatch, ModelUnavailable))
 def post_session() -> Response:
     """Begin a session; a message without a session id begins one too. If its flow speaks first, `job` is what it says."""
     body = read_body(NewSession)
-    session, first = services().commands.begin(principal().user_id, body, allow=take_allowance, traceparent=traceparent())
-    view = BegunView.begun(session, first, websocket=services().settings.public_ws_url)
-    return reply(view, 201, {"Location": session_path(session.id)})
+    key = read_key()
+    begun = services().commands.begin(principal().user_id, body, allow=take_allowance, key=key, traceparent=traceparent())
+    view = BegunView.begun(begun.session, begun.first, websocket=services().settings.public_ws_url)
+    headers = {"Location": session_path(begun.session.id)} | ({"Idempotency-Replayed": "true"} if begun.replayed else {})
+    return reply(view, 201, headers)
 
 
 @bp.get("/sessions")
@@ -87,10 +92,13 @@ def end_session(session_id: str) -> Response:
 @bp.get("/sessions/<session_id>/conversation")
 @operation(query=ConversationQuery, answers={200: ConversationPage}, errors=(NotFound, StoreUnavailable))
 def get_conversation(session_id: str) -> Response:
-    """Read the messages of a session, the newest page first, each page oldest first."""
+    """Read the messages of a session, the newest page first, each page oldest first.
+
+    An answer goes with its question: `from` and `to` look at the time of that.
+    """
     query = read_query(ConversationQuery)
     session = own_session(session_id)
-    turns = services().turns.page(session.id, limit=query.limit, before=query.cursor)
-    more = bool(turns) and turns[-1].number > 1  # whatever `limit` says: DynamoDB ends a page at 1 MB
+    period = Period(*query.period)
+    turns, cursor = read_page(services().turns, session, period, limit=query.limit, before=query.cursor)
     shown = [turn for turn in turns if services().commands.visible(principal().user_id, turn)]
-    return reply(ConversationPage.of(session, shown, cursor=turns[-1].number if more else None), nulls=True)
+    return reply(ConversationPage.of(session, shown, cursor=cursor), nulls=True)

@@ -82,4 +82,4 @@ def _versions() -> frozenset[int] | None:
     given = request.if_match
     if given.star_tag:
         return None
-    return frozenset(int(tag) for tag in given.as_set() if _VERSION.fullmatch(tag))
+    return frozenset(int(tag) for tag in given.as_set() if tag and _VERSION.fullmatch(tag))

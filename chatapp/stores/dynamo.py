@@ -6,7 +6,8 @@ before every attribute name, which also keeps clear of DynamoDB's 573 reserved w
 
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CONDITION_FAILED = "ConditionalCheckFailed"
+
+ALL_OLD: dict[str, Any] = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 
 CONFLICT_TRIES = 6
 CONFLICT_SECONDS = 0.05
@@ -175,6 +178,18 @@ def patiently(write: Callable[[], T], clock: Clock) -> T:
             clock.sleep(random.uniform(0.1, 1) * CONFLICT_SECONDS)  # noqa: S311  spreads the writers, guards nothing
     with store_errors():
         return write()
+
+
+def transact(client: "DynamoDBClient", writes: Sequence[Any]) -> None:
+    """Write all or nothing. Raises: as `store_errors`; ClientError when the transaction is cancelled (see `cancellations`)."""
+    # The token makes it safe that a lost answer is followed by the same request: DynamoDB then answers the same.
+    token = secrets.token_hex(16)
+    try:
+        with store_errors():
+            client.transact_write_items(TransactItems=writes, ClientRequestToken=token)
+    except StoreUnavailable:
+        with store_errors():
+            client.transact_write_items(TransactItems=writes, ClientRequestToken=token)
 
 
 def refused_item(error: ClientError) -> dict[str, Any] | None:

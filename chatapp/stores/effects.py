@@ -14,10 +14,18 @@ from botocore.exceptions import ClientError
 from chatapp.effects import Effect, EffectId, EffectStatus, Move
 from chatapp.errors import StoreUnavailable
 from chatapp.ports import Clock
-from chatapp.stores.dynamo import CONDITION_FAILED, StoreConflict, call, cancellations, from_item, refused_item, store_errors
+from chatapp.stores.dynamo import (
+    ALL_OLD,
+    CONDITION_FAILED,
+    StoreConflict,
+    call,
+    cancellations,
+    from_item,
+    refused_item,
+    store_errors,
+)
 from chatapp.stores.effect_records import effect_item, effect_key, effect_of, move_fields
 from chatapp.stores.records import shard_of
-from chatapp.stores.submissions import ALL_OLD
 from config.resources import OPEN_SHARDS, OPEN_WORK
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from chatapp.model import EventId, IdempotencyRecord, JobId, ModelOptions, Session, Status, Summary, Turn, Usage
+from chatapp.stores.dynamo import ALL_OLD, call
 from config.resources import OPEN_SHARDS
 
 INLINE_BYTES = 4_096
@@ -168,6 +169,13 @@ def record_item(record: IdempotencyRecord) -> dict[str, Any]:
         "CreatedAt": record.created_at,
         "ExpiresAt": record.expires_at // 1000,
     }
+
+
+def record_put(table: str, record: IdempotencyRecord) -> dict[str, Any]:
+    """Make the write of a record, within a transaction: only if none that still counts stands there."""
+    condition = "attribute_not_exists(IdempotencyKey) OR ExpiresAt < :seconds"
+    values = {"seconds": record.created_at // 1000}
+    return {"Put": call(table, item=record_item(record), values=values, ConditionExpression=condition, **ALL_OLD)}
 
 
 def record_of(item: dict[str, Any]) -> IdempotencyRecord:

@@ -10,11 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from chatapp.errors import InvalidRequest, NotFound, StoreUnavailable
-from chatapp.model import JobId, Session, State, Turn, is_session_id
+from chatapp.errors import IdempotencyMismatch, InvalidRequest, NotFound, SessionContended, StoreUnavailable
+from chatapp.flows.submit import Idempotency
+from chatapp.model import IdempotencyRecord, JobId, Session, State, Turn, is_session_id
 from chatapp.ports import Clock
-from chatapp.stores.dynamo import call, from_item, patiently, refused_item, store_errors, to_item
-from chatapp.stores.records import input_key, session_item, session_of, turn_key, turn_of
+from chatapp.stores.dynamo import (
+    ALL_OLD,
+    CONDITION_FAILED,
+    call,
+    cancellations,
+    from_item,
+    patiently,
+    refused_item,
+    store_errors,
+    to_item,
+    transact,
+)
+from chatapp.stores.records import input_key, record_of, record_put, session_item, session_of, turn_key, turn_of
 from config.resources import USER_SESSIONS
 
 if TYPE_CHECKING:
@@ -31,11 +43,20 @@ class SessionStore:
     """Reads and writes sessions. What changes with a turn is written by `TurnStore`, in the turn's transaction."""
 
     def __init__(
-        self, client: "DynamoDBClient", *, table: str, turns_table: str, clock: Clock, life_ms: int, turn_life_ms: int
+        self,
+        client: "DynamoDBClient",
+        *,
+        table: str,
+        turns_table: str,
+        idempotency_table: str,
+        clock: Clock,
+        life_ms: int,
+        turn_life_ms: int,
     ) -> None:
         self._client = client
         self._table = table
         self._turns = turns_table
+        self._idempotency = idempotency_table
         self._clock = clock
         self._life_ms = life_ms
         self._kept_ms = turn_life_ms + OUTLIVES_TURNS_MS
@@ -46,6 +67,35 @@ class SessionStore:
         item = session_item(session) | {"ExpiresAt": (session.created_at + self._kept_ms) // 1000}
         with store_errors():
             self._client.put_item(**call(self._table, item=item))  # unconditional: a new id cannot meet another
+        return session
+
+    def create_once(self, once: Idempotency | None, *, user_id: str, flow: str, **more: Any) -> tuple[Session, bool]:
+        """Store a session, unless a request with the same key has. Returns: it, and whether that was so.
+
+        Raises: IdempotencyMismatch; NotFound, when the session of the key is gone.
+        """
+        if once is None:
+            return self.create(user_id=user_id, flow=flow, **more), False
+        now = self._clock.now()
+        session = Session.begin(user_id=user_id, flow=flow, now=now, life_ms=self._life_ms, **more)
+        # The record names the session by its first turn, which is still to come.
+        record = IdempotencyRecord(once.key, once.fingerprint, JobId(session.id, 1), 0, now, now + once.life_ms)
+        item = session_item(session) | {"ExpiresAt": (now + self._kept_ms) // 1000}
+        try:
+            transact(self._client, [{"Put": call(self._table, item=item)}, record_put(self._idempotency, record)])
+        except ClientError as error:
+            return self._known(once, error), True
+        return session, False
+
+    def _known(self, once: Idempotency, error: ClientError) -> Session:
+        _, (code, found) = cancellations(error)
+        if code != CONDITION_FAILED or found is None:
+            raise SessionContended("the key is being written at this moment", retry_after=1) from error
+        record = record_of(found)
+        if record.fingerprint != once.fingerprint:
+            raise IdempotencyMismatch from error
+        if (session := self.get(record.job_id.session_id)) is None:
+            raise NotFound("The session that this key began is gone") from error
         return session
 
     def get(self, session_id: str) -> Session | None:
@@ -145,7 +195,7 @@ class SessionStore:
             UpdateExpression=update,
             ConditionExpression=f"{OWN_AND_ALIVE} AND Version = :seen",
             ReturnValues="ALL_NEW",
-            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            **ALL_OLD,
         )
         try:
             return True, patiently(lambda: from_item(self._client.update_item(**request)["Attributes"]), self._clock)
@@ -165,7 +215,7 @@ class SessionStore:
             UpdateExpression=update,
             ConditionExpression=OWN_AND_ALIVE,
             ReturnValues="ALL_NEW",
-            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            **ALL_OLD,
         )
         try:
             with store_errors():

@@ -1,23 +1,19 @@
 """What is accepted, in DynamoDB: a turn, its number in the session and the idempotency record, in one transaction."""
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from chatapp.errors import StoreUnavailable
 from chatapp.model import IdempotencyRecord, Part, Session, Status, Turn
 from chatapp.ports import Clock, Known, Raced, TooLate
-from chatapp.stores.dynamo import CONDITION_FAILED, call, cancellations, from_item, store_errors
-from chatapp.stores.records import input_key, record_item, record_of, session_item, session_of, turn_items, turn_key
+from chatapp.stores.dynamo import ALL_OLD, CONDITION_FAILED, call, cancellations, from_item, store_errors, transact
+from chatapp.stores.records import input_key, record_of, record_put, session_item, session_of, turn_items, turn_key
 from chatapp.stores.sessions import OUTLIVES_TURNS_MS
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-ALL_OLD: dict[str, Any] = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 
 TOUCH = "SET UpdatedAt = :now, AliveUntil = :alive, ExpiresAt = :expires"
 TITLE = ", Title = if_not_exists(Title, :title)"
@@ -98,13 +94,7 @@ class SubmissionStore:
         return None
 
     def _record_write(self, record: IdempotencyRecord | None) -> list[dict[str, Any]]:
-        if record is None:
-            return []
-        condition = "attribute_not_exists(IdempotencyKey) OR ExpiresAt < :seconds"
-        values = {"seconds": record.created_at // 1000}
-        return [
-            {"Put": call(self._idempotency, item=record_item(record), values=values, ConditionExpression=condition, **ALL_OLD)}
-        ]
+        return [record_put(self._idempotency, record)] if record else []
 
     def _new_session(self, turn: Turn, session: Session) -> dict[str, Any]:
         with_turn = replace(session, turn_count=turn.number, open_turns=frozenset({turn.number}))
@@ -136,14 +126,7 @@ class SubmissionStore:
         return {"Update": written}
 
     def _transact(self, writes: list[Any]) -> None:
-        # The token makes it safe that a lost answer is followed by the same request: DynamoDB then answers the same.
-        token = secrets.token_hex(16)
-        try:
-            with store_errors():
-                self._client.transact_write_items(TransactItems=writes, ClientRequestToken=token)
-        except StoreUnavailable:
-            with store_errors():
-                self._client.transact_write_items(TransactItems=writes, ClientRequestToken=token)
+        transact(self._client, writes)
 
     def record(self, key: str) -> IdempotencyRecord | None:
         """Read what is kept under an Idempotency-Key, if it still counts."""

@@ -10,10 +10,10 @@ from chatapp.effects import Effect
 from chatapp.errors import SessionContended
 from chatapp.model import Ending, JobId, SessionWrite, Status, Turn
 from chatapp.ports import Raced
-from chatapp.stores.dynamo import CONDITION_FAILED, call, cancellations, from_item, patiently, refused_item, store_errors
+from chatapp.stores.dynamo import ALL_OLD, CONDITION_FAILED, call, cancellations, from_item, patiently, refused_item, store_errors
 from chatapp.stores.effect_records import effect_item
 from chatapp.stores.records import input_key, session_of, summary_item, turn_key, turn_of
-from chatapp.stores.submissions import ALL_OLD, SubmissionStore
+from chatapp.stores.submissions import SubmissionStore
 from config.resources import OPEN_WORK
 
 FREE = "attribute_exists(SessionId) AND Status = :queued AND Due <= :now AND attribute_not_exists(CancelRequested)"
