@@ -128,10 +128,13 @@ class Provisioner:
         wanted = _table_definition(name, table)
         if found["KeySchema"] != wanted["KeySchema"]:
             yield f"table {name} has another key: it must be made anew"
-        indexes = {i["IndexName"]: i["KeySchema"] for i in found.get("GlobalSecondaryIndexes", ())}
+        indexes = {i["IndexName"]: i for i in found.get("GlobalSecondaryIndexes", ())}
         for index in wanted.get("GlobalSecondaryIndexes", ()):
-            if indexes.get(index["IndexName"]) != index["KeySchema"]:
+            there = indexes.get(index["IndexName"])
+            if there is None or there["KeySchema"] != index["KeySchema"]:
                 yield f"table {name} lacks the index {index['IndexName']}"
+            elif lacking := _not_projected(index, there):
+                yield f"the index {index['IndexName']} of table {name} lacks {', '.join(lacking)}: it must be made anew"
         ttl = self._dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
         if ttl.get("AttributeName") != table.ttl:
             yield f"table {name} does not expire items by {table.ttl}"
@@ -150,6 +153,14 @@ def _differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
         return policy.get("deadLetterTargetArn"), int(policy.get("maxReceiveCount", 0))
 
     return [name for name in wanted if value(found, name) != value(wanted, name)]
+
+
+def _not_projected(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """List the attributes that an index should hold beside its keys, and does not."""
+    if found["Projection"]["ProjectionType"] == "ALL":
+        return []
+    held = found["Projection"].get("NonKeyAttributes", ())
+    return [name for name in wanted["Projection"].get("NonKeyAttributes", ()) if name not in held]
 
 
 def _key_schema(hash_key: tuple[str, str], range_key: tuple[str, str] | None) -> list[dict[str, str]]:

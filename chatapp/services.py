@@ -73,6 +73,8 @@ if TYPE_CHECKING:
     from chatapp.queue import CeleryWakeUps, Composer
     from chatapp.stores.idempotency import IdempotencyStore
     from chatapp.stores.phones import PhoneStore
+    from chatapp.stores.survey import Surveyor
+    from chatapp.stores.tables import Tables
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +162,20 @@ class Services:
             life_ms=self._session_life_ms,
             turn_life_ms=self._turn_life_ms,
         )
+
+    @made_once
+    def surveyor(self) -> "Surveyor":
+        """Reads all sessions at once, for operators."""
+        from chatapp.stores.survey import Surveyor
+
+        return Surveyor(self.dynamodb, table=self._table(resources.SESSIONS), clock=self.clock)
+
+    @made_once
+    def tables(self) -> "Tables":
+        """How DynamoDB's tables stand."""
+        from chatapp.stores.tables import Tables
+
+        return Tables(self.dynamodb, {table.name: self._table(table) for table in resources.TABLES})
 
     @made_once
     def effects(self) -> EffectStore:

@@ -5,7 +5,22 @@ from functools import partial
 from flask import Flask
 
 from chatapp import logs
-from chatapp.api import actions, chat, edge, events, health, jobs, live, operations, pages, problems, sessions, states, webhooks
+from chatapp.api import (
+    actions,
+    chat,
+    edge,
+    events,
+    health,
+    jobs,
+    live,
+    operating,
+    operations,
+    pages,
+    problems,
+    sessions,
+    states,
+    webhooks,
+)
 from chatapp.services import Services, build
 from config import settings
 
@@ -25,7 +40,7 @@ def create_app(services: Services | None = None) -> Flask:
     app.url_map.merge_slashes = False  # `//chat` is no other name for `/chat`
     problems.install(app)
     edge.install(app, services.settings)
-    for noun in (chat, jobs, events, live, sessions, states, actions, webhooks, health, pages):
+    for noun in (chat, jobs, events, live, sessions, states, actions, webhooks, operating, health, pages):
         app.register_blueprint(noun.bp)
     operations.check(app)
     app.extensions["drain"] = partial(_release, services)  # config/gunicorn_worker.py calls it

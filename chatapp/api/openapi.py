@@ -32,7 +32,7 @@ _ANSWER_HEADERS: dict[Any, tuple[str, ...]] = {
 }
 """Of an answer that says that something was made, by the model of its body."""
 VERSION = "0.1.0"
-TAGS = ("chat", "jobs", "events", "live", "sessions", "states", "actions", "webhooks", "health", "pages")
+TAGS = ("chat", "jobs", "events", "live", "sessions", "states", "actions", "webhooks", "operating", "health", "pages")
 ABOUT = """Post a message, get `202` at once; the answer streams over the WebSocket and is kept in the job.
 The socket is described by [/asyncapi.json](/asyncapi.json) (AsyncAPI 3.0) and [/docs/websocket](/docs/websocket).
 

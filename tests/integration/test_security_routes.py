@@ -38,7 +38,8 @@ PUBLIC = {
 }
 """What may be read without a token. A route that joins them must be put here, by hand."""
 
-SCOPED = {"POST /notify": "admin"}
+READ_BY_ADMINS = [(method, path) for path in ("/metrics/sessions", "/debug/dynamo/tables") for method in ("GET", "HEAD")]
+SCOPED = {f"{method} {rule}": "admin" for method, rule in (("POST", "/notify"), *READ_BY_ADMINS)}
 """What a token must carry a scope for."""
 
 BODIES: dict[str, dict[str, Any]] = {
