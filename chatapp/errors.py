@@ -21,6 +21,7 @@ ChatappError
  |   |- StoreUnavailable        DynamoDB
  |   |- QueueUnavailable        SQS
  |   |- LiveUnavailable         Redis
+ |   |- LockTaken               somebody else holds the lease
  |   |- SessionContended        too many writers on one session at this moment
  |   '- ModelUnavailable        the breaker of every provider is open: nothing is accepted that would fail at once
  |- TurnError                why a turn failed; clients see it in the `error` event and in the job
@@ -223,6 +224,12 @@ class SessionContended(Unavailable):
     """Too many writers on one session: none of the tries got a number in time."""
 
     code, title = "session_contended", "The session is contended"
+
+
+class LockTaken(Unavailable):
+    """Somebody else holds the lease that is needed."""
+
+    code, title = "lock_taken", "Somebody else is at it"
 
 
 class ModelUnavailable(Unavailable):
