@@ -24,7 +24,11 @@ class Fault:
 def status(code: int, error: str | None = None, **fields: Any) -> Fault:
     """Answer with an HTTP status and an AWS JSON error, without asking the server. `fields` go into the error's body."""
     body = {"__type": error or {403: "AccessDenied", 503: "ServiceUnavailable"}.get(code, "InternalFailure")}
-    return Fault("answer", status=code, body=json.dumps({**body, "message": "injected", **fields}).encode())
+    content = json.dumps({**body, "message": "injected", **fields}).encode()
+    # By its request id the product tells AWS from whoever may stand between.
+    return Fault(
+        "answer", status=code, body=content, headers=("Content-Type: application/x-amz-json-1.0", "x-amzn-RequestId: injected")
+    )
 
 
 def throttled() -> Fault:
