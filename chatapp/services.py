@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from chatapp.deadletters import DeadLetterQueue
     from chatapp.incoming.receive import Receive
     from chatapp.incoming.signature import Signatures
+    from chatapp.live.api_cache import ApiCache
     from chatapp.live.breaker import Breakers
     from chatapp.live.channel import Channel
     from chatapp.live.external import Fetch
@@ -412,15 +413,20 @@ class Services:
         return Actions(effects=self.effects, wakeups=self.wakeups, events=self.session_log, clock=self.clock)
 
     @made_once
+    def api_cache(self) -> "ApiCache":
+        """The answers of other APIs."""
+        from chatapp.live.api_cache import ApiCache
+
+        fresh, stale = self.settings.api_cache_seconds, self.settings.api_stale_seconds
+        return ApiCache(self.redis, self.clock, seconds=fresh, stale_seconds=stale)
+
+    @made_once
     def external(self) -> External:
         """Other APIs, behind a cache."""
-        from chatapp.live.api_cache import ApiCache
         from chatapp.live.api_lease import Leases as ApiLeases
         from chatapp.live.external import CachedApis
 
-        settings = self.settings
-        cache = ApiCache(self.redis, self.clock, seconds=settings.api_cache_seconds, stale_seconds=settings.api_stale_seconds)
-        return CachedApis(self._endpoints(), cache, ApiLeases(self.redis), self.clock)
+        return CachedApis(self._endpoints(), self.api_cache, ApiLeases(self.redis), self.clock)
 
     def _endpoints(self) -> "dict[str, Fetch]":
         """The APIs that flows may ask, by the names that they use, each behind its breaker. Another one is a line here."""

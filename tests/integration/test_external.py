@@ -9,10 +9,12 @@ from contextlib import ExitStack, contextmanager
 
 import httpx2
 import pytest
+from click.testing import CliRunner
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from chatapp.cli import cli
 from chatapp.clock import SystemClock
 from chatapp.dev import alone
 from chatapp.dev.ports import free_port
@@ -232,6 +234,20 @@ def test_what_was_asked_before_an_invalidation_is_not_kept_after_it(redis):
     api = Api(lambda _: {"data": cache.invalidate("airports")})
     assert apis_over(redis, api).cached_get("airports", QUESTION) == {"data": 0}
     assert not redis.keys("api_*")
+
+
+def test_an_operator_invalidates_by_a_command(valkey, redis, monkeypatch):
+    """It says how many fresh answers went, and refuses what is no pattern of ours."""
+    monkeypatch.setenv("REDIS_URL", valkey)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    ApiCache(redis, SystemClock(), seconds=60, stale_seconds=60).put("flights", {}, [1])
+    done = CliRunner().invoke(cli, ["cache", "invalidate", "flights"])
+    assert (done.exit_code, done.output) == (0, "fresh answers forgotten: 1\n")
+    assert not redis.keys("api_*")
+    assert "is no pattern" in CliRunner().invoke(cli, ["cache", "invalidate", "a b"]).output
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
+    away = CliRunner().invoke(cli, ["cache", "invalidate", "flights"])
+    assert (away.exit_code, "Redis is not available" in away.output) == (1, True)
 
 
 # --- Redis away
