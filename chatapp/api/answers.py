@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from chatapp.flows.history import heard
 from chatapp.flows.submit import Accepted
 from chatapp.model import JobId, Session, Status, Turn, text_of, timestamp
 
@@ -271,9 +272,12 @@ def session_path(session_id: str) -> str:
 def _messages(turn: Turn, last: int) -> list[MessageView]:
     said = {"job_id": str(turn.job_id), "status": turn.status.value, "retry_of": _job_id(turn.session_id, turn.retry_of)}
     error = _error(turn) if turn.status is Status.FAILED else None
-    asked = MessageView(role="user", text=text_of(turn.input), created_at=timestamp(turn.created_at), error=error, **said)
-    messages = [asked] if turn.input else []  # else the flow has begun by itself
-    if turn.answer is not None and (turn.answer or turn.status is Status.COMPLETED):
+    asked = timestamp(turn.created_at)
+    messages = [
+        MessageView.model_validate({"role": role, "text": text, "created_at": asked, "error": error, **said})
+        for role, text in heard(turn)
+    ]
+    if turn.answer or (turn.answer == "" and turn.status is Status.COMPLETED and text_of(turn.input)):
         ended = timestamp(turn.ended_at or turn.created_at)
         replies = list(turn.quick_replies) if turn.number == last else []
         answer = MessageView(role="assistant", text=turn.answer, created_at=ended, error=error, **said)
