@@ -20,9 +20,11 @@ class Conversation:
 
 
 def profile(
-    city: str, iata: str, budget: int, adults: int, children: int, months: list[int], **wishes: list[str] | str
+    origin: tuple[str, str], budget: int, people: tuple[int, int], months: list[int], **wishes: list[str] | str
 ) -> dict[str, Any]:
-    """Write a profile."""
+    """Write a profile. `origin`: city and IATA code; `people`: adults and children."""
+    city, iata = origin
+    adults, children = people
     return {
         "origin": {"city": city, "iata": iata},
         "budget": budget,
@@ -45,7 +47,7 @@ CONVERSATIONS = (
             "fotografia, leitura",
         ),
         profile(
-            "São Paulo", "SAO", 5_000, 2, 1, [6, 7, 8],
+            ("São Paulo", "SAO"), 5_000, (2, 1), [6, 7, 8],
             activities=["praia", "trilhas"], purpose="férias", hobbies=["fotografia", "leitura"],
         ),
         asked=7,
@@ -53,9 +55,17 @@ CONVERSATIONS = (
     ),
     Conversation(
         "one by one, in English",
-        ("I live in Rio de Janeiro", "my budget is 8,000", "2 adults", "March and April", "museums, food", "honeymoon", "reading"),
+        (
+            "I live in Rio de Janeiro",
+            "my budget is 8,000",
+            "2 adults",
+            "March and April",
+            "museums, food",
+            "honeymoon",
+            "reading",
+        ),
         profile(
-            "Rio de Janeiro", "RIO", 8_000, 2, 0, [3, 4],
+            ("Rio de Janeiro", "RIO"), 8_000, (2, 0), [3, 4],
             activities=["museums", "food"], purpose="honeymoon", hobbies=["reading"],
         ),
         asked=7,
@@ -64,23 +74,21 @@ CONVERSATIONS = (
     Conversation(
         "all in one message, in Portuguese",
         (
-            "Oi! Saindo de Curitiba, tenho R$ 3.500, somos 2 adultos e 2 crianças, em janeiro ou fevereiro. "
-            "Queremos praia nas férias. Hobbies: surfe e música.",
+            "Saindo de Curitiba com R$ 3.500, 2 adultos e 2 crianças, em janeiro ou fevereiro, praia, férias. Hobby: surfe, dança",
         ),
         profile(
-            "Curitiba", "CWB", 3_500, 2, 2, [1, 2],
-            activities=["praia"], purpose="férias", hobbies=["surfe", "música"],
+            ("Curitiba", "CWB"), 3_500, (2, 2), [1, 2],
+            activities=["praia"], purpose="férias", hobbies=["surfe", "dança"],
         ),
         asked=1,
     ),
     Conversation(
         "all in one message, in English",
         (
-            "Leaving from Recife with a budget of 4k, 1 adult, in May, for hiking and nature on vacation; "
-            "hobbies: photography and chess",
+            "From Recife with a budget of 4k, 1 adult, in May, hiking and nature on vacation; hobbies: photography and chess",
         ),
         profile(
-            "Recife", "REC", 4_000, 1, 0, [5],
+            ("Recife", "REC"), 4_000, (1, 0), [5],
             activities=["hiking", "nature"], purpose="vacation", hobbies=["photography", "chess"],
         ),
         asked=1,
@@ -95,7 +103,7 @@ CONVERSATIONS = (
             "moro em Belo Horizonte",
         ),
         profile(
-            "Belo Horizonte", "BHZ", 9_000, 2, 0, [12],
+            ("Belo Horizonte", "BHZ"), 9_000, (2, 0), [12],
             activities=["praia"], purpose="lua de mel", hobbies=["mergulho", "culinária"],
         ),
         asked=1,
@@ -104,22 +112,20 @@ CONVERSATIONS = (
     Conversation(
         "wrong answers first",
         (
+            "Atlântida",
             "Fortaleza",
             "-200",
-            "0",
             "2.500 reais",
             "0 adultos",
-            "12 adultos",
             "1 adulto",
             "13",
-            "mês 0",
             "novembro",
             "natureza",
             "descanso",
             "pintura",
         ),
         profile(
-            "Fortaleza", "FOR", 2_500, 1, 0, [11],
+            ("Fortaleza", "FOR"), 2_500, (1, 0), [11],
             activities=["natureza"], purpose="descanso", hobbies=["pintura"],
         ),
         asked=7,
@@ -129,19 +135,18 @@ CONVERSATIONS = (
         "half answers",
         (
             "não sei",
-            "Salvador",
-            "hmm",
+            "San",
+            "San Francisco (SFO)",
             "6000",
             "2 crianças",
             "dois adultos",
-            "talvez",
             "setembro",
             "vida noturna e museus",
             "aniversário da minha mãe",
             "nenhum",
         ),
         profile(
-            "Salvador", "SSA", 6_000, 2, 2, [9],
+            ("San Francisco", "SFO"), 6_000, (2, 2), [9],
             activities=["vida noturna", "museus"], purpose="aniversário", hobbies=["nenhum"],
         ),
         asked=7,
@@ -162,7 +167,7 @@ CONVERSATIONS = (
             "outro destino, por favor",
         ),
         profile(
-            "Brasília", "BSB", 9_000, 3, 0, [8, 9, 10],
+            ("Brasília", "BSB"), 9_000, (3, 0), [8, 9, 10],
             activities=["neve"], purpose="férias", hobbies=["esqui"],
         ),
         asked=6,
@@ -172,7 +177,7 @@ CONVERSATIONS = (
         "quick replies wherever there are any",
         ("Porto Alegre", "3000", "2 adultos e 2 crianças", "Dezembro a fevereiro", "compras", "lazer", "jardinagem"),
         profile(
-            "Porto Alegre", "POA", 3_000, 2, 2, [1, 2, 12],
+            ("Porto Alegre", "POA"), 3_000, (2, 2), [1, 2, 12],
             activities=["compras"], purpose="lazer", hobbies=["jardinagem"],
         ),
         asked=7,
@@ -193,7 +198,7 @@ CONVERSATIONS = (
             "adoro cinema",
         ),
         profile(
-            "Manaus", "MAO", 7_000, 1, 0, list(range(1, 13)),
+            ("Manaus", "MAO"), 7_000, (1, 0), list(range(1, 13)),
             activities=["gastronomia", "história"], purpose="trabalho", hobbies=["cinema"],
         ),
         asked=7,

@@ -42,7 +42,8 @@ _PURPOSE = re.compile(
 _HOBBIES = re.compile(r"\b(?:HOBB(?:Y|IES)|PASSATEMPOS?)\b\s*(?:SAO|E|ARE|IS|:)?\s*([^.;]+)")
 _FILLER = re.compile(
     r"^(?:EU |I )?"
-    r"(?:(?:QUERO|QUEREMOS|GOSTO|GOSTAMOS(?: MUITO)?|GOSTARIA|ADORO|VOU|SAIO|SAINDO|MORO|SOU|WANT|LIKE|LOVE|WOULD LIKE|LEAVE)\s+)?"
+    r"(?:(?:QUERO|QUEREMOS|GOSTO(?: MUITO)?|GOSTARIA|ADORO|VOU|SAIO|SAINDO|MORO|SOU"
+    r"|WANT|LIKE|LOVE|WOULD LIKE|LEAVE)\s+)?"
     r"(?:(?:DE|EM|TO|FROM|A|O|AS|OS|THE)\s+)?",
     re.IGNORECASE,
 )
@@ -157,7 +158,7 @@ def _wishes(text: str, context: Form) -> Form:
 def _whole(text: str, context: Form) -> Form:
     """Take a message that says nothing of anything else as the answer to the last question."""
     match context["last_question"]:
-        case "origin" if not re.search(rf"\b({_CITY_NAMES})\b", folded(text)) and len(text.split()) <= 5:
+        case "origin" if not re.search(rf"\d|\b({_CITY_NAMES})\b", folded(text)) and len(text.split()) <= 5:
             return {"origin_city": _FILLER.sub("", text).strip(" .!")}
         case "activities" | "hobbies" as key if not _ANOTHER.search(folded(text)):
             return {key: _entries(text)}

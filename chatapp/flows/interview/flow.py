@@ -123,17 +123,17 @@ def _close(state: InterviewState, update: Update, language: Language, said: list
     after = update.of(state)
     found = after.recommended_destination
     if found is not None:
-        said = [*said, *_about(found, language, new=update.destination is not None)]
+        price = [texts.priced(found, after.profile_data.budget, language)] if update.destination is not None else []
+        said = [*said, _named(found, language, new=update.destination is not None), *price, texts.AND_NOW[language]]
     yield from say(" ".join(said))
     if update.origin_choices:
         yield Offer(tuple(label(choice) for choice in update.origin_choices))
     yield from _keep(update, after, language)
 
 
-def _about(found: Destination, language: Language, *, new: bool) -> list[str]:
+def _named(found: Destination, language: Language, *, new: bool) -> str:
     recommended = (texts.RECOMMENDED if new else texts.STILL)[language]
-    about = recommended.format(name=found.name, iata=found.iata, reason=found.reason).strip()
-    return [about, *([texts.priced(found, language)] if new else []), texts.AND_NOW[language]]
+    return recommended.format(name=found.name, iata=found.iata, reason=found.reason).strip()
 
 
 def _keep(update: Update, after: InterviewState, language: Language) -> Generator[Step, None, None]:

@@ -1,6 +1,7 @@
 """Which city a traveller means: looked up by the airport API, for an IATA code that flights can be searched with."""
 
 import logging
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -8,12 +9,14 @@ from typing import TypeAlias
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from chatapp.errors import ExternalUnavailable
+from chatapp.errors import ExternalRefused, ExternalUnavailable
 from chatapp.flows.interview.profile import IATA, Answers, Origin, clean
 from chatapp.flows.interview.state import MAX_CHOICES, InterviewState
 from chatapp.ports import External
 
 log = logging.getLogger(__name__)
+
+_SMALL_WORDS = re.compile(r" (?:De|Do|Da|Dos|Das|Del)(?= )")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ def find(external: External, answers: Answers, state: InterviewState) -> Found:
             return choice
     try:
         found = _look_up(external, city or code) or (_look_up(external, code) if city and code else [])
+    except ExternalRefused:
+        return Unknown(city or code)  # no name that can be looked for
     except ExternalUnavailable as error:
         log.warning("the airport look-up is away, the interview goes on with what the user said: %s", error.code)
         return _unchecked(city, code)
@@ -103,7 +108,8 @@ def _choose(found: list[_Location], city: str, code: str) -> Found:
             if place.iata_code == code:
                 return Origin(city=city or _name(place, city), iata=code)
     exact = {key: places for key, places in by_city.items() if key[0] == folded(city)}
-    candidates = list((exact or by_city).values())[:MAX_CHOICES]
+    begins = {key: places for key, places in by_city.items() if key[0].startswith(folded(city))}  # else an airport's name does
+    candidates = list((exact or begins or by_city).values())[:MAX_CHOICES]
     if not candidates:
         return Unknown(city or code)
     origins = [_of_city(places, city, country=len(exact) > 1) for places in candidates]
@@ -120,4 +126,4 @@ def _of_city(places: list[_Location], city: str, *, country: bool) -> Origin:
 def _name(place: _Location, city: str) -> str:
     """Write the name as the user did, if that is the name: tables have no accents."""
     name = clean(place.address.city_name)
-    return city if folded(city) == folded(name) else name.title()
+    return city if folded(city) == folded(name) else _SMALL_WORDS.sub(lambda word: word[0].lower(), name.title())

@@ -36,6 +36,7 @@ PRICE: Texts = {
     "pt": "Encontrei voos a partir de {price} para todos, em {date}.",
     "en": "I found flights from {price} for all of you, on {date}.",
 }
+OVER_BUDGET: Texts = {"pt": "Isso passa do seu orçamento.", "en": "That is over your budget."}
 NO_PRICE: Texts = {
     "pt": "Não consegui consultar o preço dos voos agora.",
     "en": "I could not look up the price of flights just now.",
@@ -90,13 +91,15 @@ def travellers(who: Passengers, language: Language) -> str:
     return (" e " if language == "pt" else " and ").join(counted)
 
 
-def priced(found: Destination, language: Language) -> str:
-    """Say what the flight costs, or that nobody knows."""
+def priced(found: Destination, budget: int | None, language: Language) -> str:
+    """Say what the flight costs, and whether that is too much; or that nobody knows."""
     if found.price is None or found.currency is None or found.departure_date is None:
         return NO_PRICE[language]
     year, month, day = found.departure_date.split("-")
     date = f"{day}/{month}/{year}" if language == "pt" else found.departure_date
-    return PRICE[language].format(price=money(found.price, found.currency, language), date=date)
+    said = PRICE[language].format(price=money(found.price, found.currency, language), date=date)
+    too_much = budget is not None and found.currency == "BRL" and found.price > budget
+    return f"{said} {OVER_BUDGET[language]}" if too_much else said
 
 
 def summary(state: InterviewState, language: Language) -> str:
