@@ -161,6 +161,10 @@ class SessionActions(Protocol):
         """Read the actions that wait for a yes, the newest first. Raises: StoreUnavailable."""
         ...
 
+    def recent(self) -> list[Effect]:
+        """Read the session's actions whatever their state, the newest first. Raises: StoreUnavailable."""
+        ...
+
     def confirm(self, action_id: str) -> Effect:
         """Take the user's yes. Returns: the action as it stands then, confirmed or whatever it was. Raises: StoreUnavailable."""
         ...

@@ -4,14 +4,18 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from chatapp.dev import interview_forms, interview_places
+from chatapp.dev import intents, interview_forms, interview_places
 
 Messages: TypeAlias = Sequence[Mapping[str, str]]
 """The request's messages, `{"role", "content"}`; the last one of the user's is without its directives."""
 
 Form: TypeAlias = Callable[[Messages], Mapping[str, Any]]
 
-FORMS: dict[str, Form] = {"Answers": interview_forms.read, "Recommendation": interview_places.recommend}
+FORMS: dict[str, Form] = {
+    "Answers": interview_forms.read,
+    "Recommendation": interview_places.recommend,
+    "Intent": intents.intent,
+}
 """The forms by name, which is that of the pydantic model which the flow asks for."""
 
 

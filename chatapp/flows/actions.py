@@ -101,6 +101,10 @@ class OfSession:
         now = self._clock.now()
         return [a for a in self._actions.of(self._session) if a.status_at(now) is EffectStatus.STAGED]
 
+    def recent(self) -> list[Effect]:
+        """Read the session's actions whatever their state, the newest first. Raises: StoreUnavailable."""
+        return self._actions.of(self._session)
+
     def confirm(self, action_id: str) -> Effect:
         """Take the user's yes. Returns: the action as it stands then. Raises: NotFound, StoreUnavailable."""
         return self._actions.confirm(self._session, action_id, by="message")

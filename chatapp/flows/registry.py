@@ -8,6 +8,7 @@ from config.settings import SettingsError
 
 OURS = {
     "chat": "chatapp.flows.chat:Chat",
+    "orchestrator": "chatapp.flows.orchestrator.flow:Orchestrator",
     "interview": "chatapp.flows.interview.flow:Interview",
 }
 
