@@ -34,7 +34,17 @@ _COURTESY = frozenset(
 )
 _DENIABLE = frozenset("confirmo confirma confirmar isso pode certo correto".split())
 _DENY_PHRASES = frozenset(
-    ("deixa pra la", "deixa para la", "never mind", "nevermind", "nada a acrescentar", "nothing else", "nada")
+    (
+        "deixa pra la",
+        "deixa para la",
+        "never mind",
+        "nevermind",
+        "nada a acrescentar",
+        "nothing else",
+        "nada",
+        "nada mais",
+        "no more",
+    )
 )
 _HELP = re.compile(
     r"(?:ajuda|help|menu|socorro|comandos?|commands?|\?+|o que (?:posso|eu posso) (?:dizer|fazer)|what can i (?:say|do))"

@@ -4,14 +4,15 @@ from chatapp.flows.orchestrator.intents import words
 from chatapp.flows.orchestrator.vitals import Language
 
 _PT = frozenset(
-    "sim nao cheguei ola oi bom boa dia tarde noite plantao paciente com sem dor refere esta estou ajuda obrigado "
-    "obrigada pa fc fr hgt glicemia pressao saturacao temperatura nota anotar registrar encerrar finalizar confirmo "
-    "cancela tudo bem voce uma um de da do e o que posso leito medicado febre quero".split()
+    "sim nao como isto aqui qual quando onde voces cheguei ola oi bom boa dia tarde noite plantao paciente com sem "
+    "dor refere esta estou ajuda obrigado obrigada pa fc fr hgt glicemia pressao saturacao temperatura nota anotar "
+    "registrar encerrar finalizar confirmo cancela tudo bem voce uma um de da do e o que posso leito medicado febre "
+    "quero".split()
 )
 _EN = frozenset(
-    "yes hello hi good morning evening shift patient with without pain is the help thanks please bp hr rr glucose "
-    "pressure note record finish end start arrived here i am m confirm cancel what can a an of and complains bed "
-    "fever want his her".split()
+    "yes how where when which this hello hi good morning evening shift patient with without pain is the help thanks "
+    "please bp hr rr glucose pressure note record finish end start arrived here i am m confirm cancel what can a an "
+    "of and complains bed fever want his her".split()
 )
 _ASKED: dict[str, Language] = {
     "english": "en",
