@@ -69,6 +69,10 @@ CONVERSATIONS = {
         ("FC 80 Sat 198", "“Sat 198” está fora do possível para SatO2 (30 a 100)", None, ["clinical_note"]),
         ("não", "UTC: FC 80 bpm\nConfirma?", "clinical_note", ["clinical_note"]),
     ],
+    "the only value, in doubt, is left out": [
+        ("PA 80x120", "Qual é o valor certo?", None, ["clinical_note"]),
+        ("não", "Cancelado, nada foi gravado", None, []),
+    ],
     "a note is asked for first": [
         ("nota", "O que devo registrar?", None, ["clinical_note"]),
         ("dormiu bem", "Nota: “dormiu bem”", "clinical_note", ["clinical_note"]),

@@ -48,7 +48,8 @@ class TakeNote(SubFlow[Note]):
     def hears(self, draft: Note, said: Said) -> Note | None:
         """Add what a message tells. A new value of a sign replaces the old one; “não” leaves out what was in question."""
         if draft.problems and said.wants("deny"):
-            return draft.model_copy(update={"problems": draft.problems[1:]})
+            left = draft.model_copy(update={"problems": draft.problems[1:]})
+            return None if left.empty else left
         return _with(draft, said) if said.wants(self.name) else None
 
     def asks(self, draft: Note, state: OrchestratorState, texts: Texts) -> str | None:
