@@ -38,7 +38,7 @@ def classify(asked: Asked, text: str) -> Generator[Pending, None, tuple[Intent, 
     kept = _recalled(asked.external.recall(CACHE, key))
     if kept is not None:
         return kept, None
-    options = replace(asked.turn.options, instructions=INSTRUCTIONS)
+    options = replace(asked.turn.options, instructions=INSTRUCTIONS, max_output_tokens=None)
     request = ModelRequest((Message("user", text),), options, asked.turn.user_id, str(asked.turn.job_id), form_of(Intent))
     try:
         found, finish = yield from structured(asked.llm, request, Intent)

@@ -6,9 +6,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from chatapp.flows.orchestrator.conversation import SUB_FLOWS, Conversation
+from chatapp.flows.orchestrator.answering import Answering
+from chatapp.flows.orchestrator.conversation import hear
 from chatapp.flows.orchestrator.language import asked_for
+from chatapp.flows.orchestrator.open_flows import remind
 from chatapp.flows.orchestrator.state import OrchestratorState, merged
+from chatapp.flows.orchestrator.sub_flows import draft_of
 from chatapp.flows.orchestrator.subflow import Said
 from chatapp.flows.orchestrator.texts import TEXTS, Texts
 from chatapp.flows.orchestrator.understanding import Understood, noted, understand
@@ -62,17 +65,17 @@ def summarized(state: OrchestratorState, texts: Texts) -> Summary:
     return Summary(text, {"on_shift": False, "records": records})
 
 
-def _talk(asked: Asked, state: OrchestratorState, text: str, understood: Understood, language_chosen: bool) -> Conversation:
+def _talk(asked: Asked, state: OrchestratorState, text: str, understood: Understood, language_chosen: bool) -> Answering:
     """Let the conversation hear what was understood."""
     texts = _texts(state, asked)
     said = Said(text, understood.intents, understood.reading, texts, asked.now, asked.turn.created_at)
-    talk = Conversation(state, said, asked.actions, asked.turn)
+    talk = Answering(state, said, asked.actions, asked.turn)
     if understood.intents:
-        talk.hear()
+        hear(talk)
         return talk
     too_long = texts.too_long.format(count=len(text), most=MAX_MESSAGE_CHARS)
     talk.lines.append(texts.language_set if language_chosen else too_long if text else texts.only_text)
-    talk.remind()
+    remind(talk)
     return talk
 
 
@@ -96,7 +99,7 @@ def _loaded(state: State) -> OrchestratorState:
     try:
         loaded = OrchestratorState.model_validate(state)
         for frame in filter(None, (loaded.active_flow, *loaded.suspended)):
-            SUB_FLOWS[frame.flow].draft.model_validate(frame.draft)
+            draft_of(frame)
     except (ValidationError, KeyError) as error:
         log.warning("the orchestrator's state cannot be read, it begins anew: %s", type(error).__name__)
         return OrchestratorState()

@@ -4,12 +4,11 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from chatapp.flows.orchestrator.classify import classify
-from chatapp.flows.orchestrator.conversation import SUB_FLOWS
 from chatapp.flows.orchestrator.intents import Name, by_keyword, obvious, says_nothing
 from chatapp.flows.orchestrator.language import detect
 from chatapp.flows.orchestrator.reading import Reading, read
 from chatapp.flows.orchestrator.state import Frame, OrchestratorState, Template
-from chatapp.flows.orchestrator.subflow import Draft
+from chatapp.flows.orchestrator.sub_flows import SUB_FLOWS, draft_of, sub_flow
 from chatapp.flows.orchestrator.vitals import Language, VitalSigns
 from chatapp.flows.port import Asked
 from chatapp.model import Finish, Pending
@@ -39,7 +38,7 @@ def understand(asked: Asked, state: OrchestratorState, text: str) -> Generator[P
         return Understood((plain,), reading, language)
     if says_nothing(text):
         return Understood(("other",), reading, language)
-    if frame is not None and SUB_FLOWS[frame.flow].takes_text(_draft(frame)):
+    if frame is not None and sub_flow(frame).takes_text(draft_of(frame)):
         return Understood(("clinical_note",), reading, language)
     intent, finish = yield from classify(asked, text)
     told: Language | None = None if intent.language == "unknown" else intent.language
@@ -88,9 +87,4 @@ _TEMPLATE_WORDS: dict[tuple[str, ...], str] = {
 
 
 def _awaited(frame: Frame | None) -> str | None:
-    return SUB_FLOWS[frame.flow].awaits(_draft(frame)) if frame is not None else None
-
-
-def _draft(frame: Frame) -> Draft:
-    draft: Draft = SUB_FLOWS[frame.flow].draft.model_validate(frame.draft)
-    return draft
+    return sub_flow(frame).awaits(draft_of(frame)) if frame is not None else None

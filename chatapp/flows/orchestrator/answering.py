@@ -1,0 +1,67 @@
+"""The answer to one message while it is made: what is said, what is proposed, and the state that comes of it."""
+
+from functools import cached_property
+from typing import Any
+
+from chatapp.effects import Effect, EffectId, EffectStatus
+from chatapp.errors import NotFound
+from chatapp.flows.orchestrator.state import Frame, OrchestratorState
+from chatapp.flows.orchestrator.sub_flows import draft_of, sub_flow
+from chatapp.flows.orchestrator.subflow import Said
+from chatapp.flows.port import Propose
+from chatapp.model import Turn
+from chatapp.ports import SessionActions
+
+TAKEN = (EffectStatus.CONFIRMED, EffectStatus.EXECUTING, EffectStatus.EXECUTED, EffectStatus.FAILED, EffectStatus.UNKNOWN)
+"""The states of an action that has got its yes."""
+
+
+class Answering:
+    """One answer. `lines` are its paragraphs; `said` is the message; actions are confirmed and cancelled at once."""
+
+    def __init__(self, state: OrchestratorState, said: Said, actions: SessionActions, turn: Turn) -> None:
+        self.state = state
+        self.said = said
+        self.texts = said.texts
+        self.turn = turn
+        self.lines: list[str] = []
+        self.proposal: Propose | None = None
+        self.offers: tuple[str, ...] = ()
+        self._actions = actions
+
+    def set(self, **fields: Any) -> None:
+        """Change fields of the state."""
+        self.state = self.state.model_copy(update=fields)
+
+    def say(self, text: str, **filled: object) -> None:
+        """Add a paragraph, its blanks filled."""
+        self.lines.append(text.format(**filled) if filled else text)
+
+    def propose(self, frame: Frame, description: str) -> str:
+        """Propose what a sub-flow wants written. Returns: the id that the action will have."""
+        payload = sub_flow(frame).payload(draft_of(frame), self.state).json_object()
+        self.proposal = Propose(frame.flow, payload, description)
+        return EffectId.action(self.turn.session_id, self.turn.number, 0).id
+
+    @cached_property
+    def recent(self) -> dict[str, Effect]:
+        """The session's actions by id, the newest first. Raises: StoreUnavailable."""
+        return {action.id.id: action for action in self._actions.recent()}
+
+    def confirm(self, action_id: str) -> Effect | None:
+        """Take a yes. Returns: the action as it stands then; None if its item is gone. Raises: StoreUnavailable."""
+        try:
+            return self._actions.confirm(action_id)
+        except NotFound:
+            return None
+
+    def cancel(self, action_id: str) -> Effect | None:
+        """Take a no. Returns: the action as it stands then; None if its item is gone. Raises: StoreUnavailable."""
+        try:
+            return self._actions.cancel(action_id)
+        except NotFound:
+            return None
+
+    def status(self, action: Effect | None) -> EffectStatus:
+        """Say how an action stands now. One whose item is gone has expired."""
+        return EffectStatus.EXPIRED if action is None else action.status_at(self.said.now)

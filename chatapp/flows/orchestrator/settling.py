@@ -1,0 +1,59 @@
+"""What came of a proposed action: told to the nurse, and kept in the state if there was a yes."""
+
+from chatapp.effects import Effect, EffectStatus
+from chatapp.flows.orchestrator.answering import TAKEN, Answering
+from chatapp.flows.orchestrator.state import Frame
+from chatapp.flows.orchestrator.sub_flows import draft_of, sub_flow
+
+
+def settle(answering: Answering, frame: Frame) -> Frame | None:
+    """Take note of what became of a sub-flow's action by another way. Returns: what is left of the sub-flow, None for nothing."""
+    if frame.action_id is None:
+        return frame
+    action = answering.recent.get(frame.action_id)
+    status = answering.status(action)
+    if status is EffectStatus.STAGED:
+        return frame
+    if action is not None and status in TAKEN:
+        _keep(answering, frame, action)
+        answering.say(answering.texts.confirmed_elsewhere, what=action.description)
+        return None
+    if status is EffectStatus.CANCELLED and answering.turn.attempt <= 1:
+        answering.say(answering.texts.cancelled_elsewhere, what=described(answering, frame, action))
+        return None
+    # Expired, or cancelled by an attempt of this very turn that died: it is proposed anew.
+    return frame.model_copy(update={"action_id": None})
+
+
+def settle_suspended(answering: Answering) -> None:
+    """Do so for all that are suspended."""
+    left = [settle(answering, frame) for frame in answering.state.suspended]
+    answering.set(suspended=tuple(frame for frame in left if frame is not None))
+
+
+def confirmed(answering: Answering, frame: Frame, action: Effect) -> None:
+    """Take note of a yes, and tell how the action stands."""
+    _keep(answering, frame, action)
+    tell(answering, action)
+
+
+def tell(answering: Answering, action: Effect) -> None:
+    """Tell the truth about an action that was asked to be confirmed."""
+    texts = answering.texts
+    told = {
+        EffectStatus.EXECUTED: texts.executed,
+        EffectStatus.FAILED: texts.failed,
+        EffectStatus.UNKNOWN: texts.unknown,
+        EffectStatus.CANCELLED: texts.cancelled_elsewhere,
+        EffectStatus.EXPIRED: texts.expired,
+    }
+    answering.say(told.get(answering.status(action), texts.confirmed), what=action.description)
+
+
+def described(answering: Answering, frame: Frame, action: Effect | None) -> str:
+    """Name what was proposed; only by its kind if its item is gone."""
+    return action.description if action is not None else answering.texts.titles[frame.flow]
+
+
+def _keep(answering: Answering, frame: Frame, action: Effect) -> None:
+    answering.state = sub_flow(frame).confirmed(draft_of(frame), answering.state, action.id.id, action.description)
