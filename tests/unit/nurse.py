@@ -80,12 +80,18 @@ class Nurse:
         text, outcome = self._attempt(turn)
         return self._store(turn, text, outcome)
 
-    def _attempt(self, turn: Turn) -> tuple[str, Outcome]:
-        session = Session(
+    def result(self) -> dict[str, Any]:
+        """Say what the session came to."""
+        return dict(Orchestrator().result(self._session()))
+
+    def _session(self) -> Session:
+        return Session(
             id=self.session_id, user_id="ana", flow="orchestrator", created_at=0, updated_at=0, expires_at=0,
             state=self.state, contact=self.contact, summary=self.summary,
         )  # fmt: skip
-        asked = Asked(turn, session, (), self.model, self, self.external, self.now, self.language)
+
+    def _attempt(self, turn: Turn) -> tuple[str, Outcome]:
+        asked = Asked(turn, self._session(), (), self.model, self, self.external, self.now, self.language)
         text, outcome, last = "", Outcome(), None
         for step in Orchestrator().run(asked):
             last = step

@@ -500,3 +500,26 @@ def test_a_shift_that_was_taken_out_of_the_state_cannot_be_ended(nurse):
     del nurse.state["Shift"]
     assert "Não há plantão em andamento" in nurse.says("não")
     assert open_flows(nurse) == []
+
+
+def test_a_template_tells_the_language(nurse):
+    """It was written for the nurse."""
+    nurse.says({"kind": "template", "name": "reminder", "text": "Hello! Have you arrived for your shift?"})
+    assert "Arrival for the shift" in nurse.says("👍")
+
+
+def test_a_yes_confirms_what_is_staged_even_if_the_state_lost_it(nurse):
+    """Somebody emptied the state; the action is what counts."""
+    nurse.says("cheguei")
+    nurse.state = {}
+    assert "Confirmado, será gravado: Chegada" in nurse.says("sim")
+    assert nurse.calls == ["confirmed a1-0"]
+
+
+def test_a_session_comes_to_its_shifts(nurse):
+    """What `POST /sessions/{id}/end` answers."""
+    for message in ("cheguei", "sim", "encerrar plantão", "não", "sim"):
+        nurse.says(message)
+    assert nurse.result() == {
+        "LastShift": {"started_at": "2026-11-21T07:03:00.000Z", "finished_at": "2026-11-21T07:05:00.000Z", "records": 0}
+    }
