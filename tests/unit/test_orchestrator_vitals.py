@@ -32,6 +32,8 @@ def test_blood_pressure_has_many_notations(text):
         ("FC 80", {"heart_rate_bpm": 80}),
         ("fc: 80bpm", {"heart_rate_bpm": 80}),
         ("80 bpm", {"heart_rate_bpm": 80}),
+        ("pulso 80/min", {"heart_rate_bpm": 80}),
+        ("dor 8 em 10", {"pain_score_0_to_10": 8}),
         ("frequência cardíaca de 80", {"heart_rate_bpm": 80}),
         ("HR 80", {"heart_rate_bpm": 80}),
         ("heart rate is 80 bpm", {"heart_rate_bpm": 80}),

@@ -14,7 +14,7 @@ from chatapp.flows.orchestrator.state import OrchestratorState, merged
 from chatapp.flows.orchestrator.sub_flows import draft_of
 from chatapp.flows.orchestrator.subflow import Said
 from chatapp.flows.orchestrator.texts import TEXTS, Texts
-from chatapp.flows.orchestrator.understanding import Understood, noted, understand
+from chatapp.flows.orchestrator.understanding import Understood, is_template, noted, understand
 from chatapp.flows.orchestrator.vitals import Language
 from chatapp.flows.port import Asked, Change, Flow, Offer, Step, Summarize, done, say
 from chatapp.model import Session, State, Summary, text_of
@@ -34,7 +34,7 @@ class Orchestrator(Flow):
         """Answer a message. A template that was sent to the nurse is noted, and answered with nothing."""
         base, text = asked.session.state, text_of(asked.turn.input).strip()
         state, finishes = noted(_loaded(base), asked), []
-        if text or not asked.turn.input or all(part.get("kind") != "template" for part in asked.turn.input):
+        if text or not any(is_template(part) for part in asked.turn.input):
             understood, wished = Understood(), asked_for(text)
             if wished is None and 0 < len(text) <= MAX_MESSAGE_CHARS:
                 understood = yield from understand(asked, state, text)

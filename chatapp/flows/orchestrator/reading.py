@@ -28,12 +28,12 @@ _LABELS = {
     "pain_score_0_to_10": r"dor|pain|eva|escala\s+de\s+dor|pain\s+scor(?:e|ing)",
 }
 _AFTER = {
-    "heart_rate_bpm": r"(?:\s*bpm\b)?",
+    "heart_rate_bpm": r"(?:\s*(?:bpm|/\s?min)\b)?",
     "respiratory_rate_per_min": r"(?:\s*(?:irpm|mrpm|rpm|ipm|/\s?min)\b)?",
     "oxygen_saturation_percent": r"(?:\s*%)?",
     "temperature_celsius": r"(?:\s*(?:[°ºo]\s?c?\b|graus\b|celsius\b|c\b|[°º]))?(?:\s*c\b)?",
     "blood_glucose_mg_dl": r"(?:\s*mg\s?/?\s?dl\b)?",
-    "pain_score_0_to_10": r"(?:\s*/\s*10(?![0-9])|\s+(?:de|of|out\s+of)\s+10(?![0-9]))?",
+    "pain_score_0_to_10": r"(?:\s*/\s*10(?![0-9])|\s+(?:de|em|of|out\s+of)\s+10(?![0-9]))?",
 }
 _BARE = {
     "heart_rate_bpm": rf"(?P<value>{_NUMBER})\s*bpm\b",

@@ -11,7 +11,7 @@ from chatapp.flows.orchestrator.state import Frame, OrchestratorState, Template
 from chatapp.flows.orchestrator.sub_flows import SUB_FLOWS, draft_of, sub_flow
 from chatapp.flows.orchestrator.vitals import Language, VitalSigns
 from chatapp.flows.port import Asked
-from chatapp.model import Finish, Pending
+from chatapp.model import Finish, Part, Pending
 
 NOTHING = Reading(VitalSigns())
 
@@ -45,10 +45,15 @@ def understand(asked: Asked, state: OrchestratorState, text: str) -> Generator[P
     return Understood((intent.intent,), reading, language or told, finish)
 
 
+def is_template(part: Part) -> bool:
+    """Whether a part of an input is a template: a message that somebody else sent to the nurse."""
+    return part.get("kind") == "template"
+
+
 def noted(state: OrchestratorState, asked: Asked) -> OrchestratorState:
-    """Take note of the templates in an input: messages that were sent to the nurse by somebody else."""
+    """Take note of the templates in an input, and of what a yes to them begins."""
     for part in asked.turn.input:
-        if part.get("kind") == "template":
+        if is_template(part):
             name, text = str(part.get("name", "")), str(part.get("text", ""))
             template = Template(name=name[:200], sent_at=asked.now, opens=_asks_for(name, text))
             state = state.model_copy(update={"last_template": template, "language": state.language or detect(text)})
