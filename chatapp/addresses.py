@@ -26,9 +26,7 @@ _PUBLIC_6 = ip_network("2000::/3")
 _NOT_PUBLIC_6 = [ip_network(n) for n in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")]
 
 _VISIBLE = re.compile(r"[\x21-\x5b\x5d-\x7e]+")  # no blank, no control character, and no backslash, which browsers read as /
-_NAME = re.compile(
-    r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.?", re.IGNORECASE
-)
+_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 
 
@@ -81,12 +79,12 @@ def _check_form(parts: SplitResult, url: str, *, https_only: bool) -> None:
     if parts.port == 0 or not (isinstance(literal(host), IPv6Address) if "[" in parts.netloc else _NAME.fullmatch(host)):
         raise ValueError("must name a host: a DNS name or an address")
     # What ends in a number is read as an IPv4 address by resolvers, in notations that nobody expects: 127.1, 0x7f.1, 2130706433.
-    if "[" not in parts.netloc and _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]) and literal(host) is None:
+    if "[" not in parts.netloc and _NUMBER.fullmatch(host.rpartition(".")[2]) and literal(host) is None:
         raise ValueError("must name a host: an IPv4 address has four decimal numbers")
 
 
 def _check_host(host: str) -> None:
-    if host.lower().rstrip(".").rpartition(".")[2] == "localhost":
+    if host.lower().rpartition(".")[2] == "localhost":
         raise ValueError("must not lead to a private address")
     if literal(host) is not None and not is_public(host):
         raise ValueError("must not lead to a private address")

@@ -1,17 +1,14 @@
 """The variables that join the stack to the scripted partners, for every setting that the developer has not made."""
 
-import base64
 import json
 from collections.abc import Mapping
 
 from chatapp.dev.partner_travel import CLIENT_ID, CLIENT_SECRET
 from chatapp.dev.ports import HOST
 from chatapp.flows.registry import OURS
-from config.settings import DEV_WEBHOOK_SECRET, Settings
+from config.settings import DEV_OUTBOUND_SECRET, DEV_WEBHOOK_SECRET, Settings
 
 ACTIONS = ("clinical_note", "shift_check_in", "finish_shift")
-DEV_OUTBOUND_SECRET = "whsec_" + base64.b64encode(b"chatapp-development-outbound-key").decode()
-"""Known to everybody: whoever wants to check signatures on a laptop may. `make run` refuses to be production."""
 
 _SERVED = {"AMADEUS_BASE_URL", "ACTION_URLS", "OUTBOUND_WEBHOOK_URL"}
 

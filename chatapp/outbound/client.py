@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 65_536
 MAX_HEAD_BYTES = 32_768
-MAX_CALLS_PER_ADDRESS = 100
+MAX_CALLS_PER_ADDRESS = 25
 """At the same time, of this process: a target that answers slowly must not take every slot of a worker."""
 
 USER_AGENT = "chatapp"

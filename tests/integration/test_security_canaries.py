@@ -89,9 +89,11 @@ def seen(settings, tmp_path_factory) -> Seen:
             _break_everything(servers, canaries)
             until(lambda: len(_messages(sqs, settings.queue_url("chat-dlq"))) >= 3, 40, "the dead letters do not come")
             stop(worker.process)  # what it says while it stops is read as well
+            owed: list[str] = []
+            until(lambda: owed.extend(_messages(sqs, settings.queue_url("effects"))) or owed, 20, "no callback is owed")
         dead = _messages(sqs, settings.queue_url("chat-dlq"))
         logs = {path.name: path.read_text(errors="replace") for path in folder.glob("*.log")}
-    return Seen({**logs, "queue": "\n".join(queued), "dead letters": "\n".join(dead)}, canaries)
+    return Seen({**logs, "queue": "\n".join(queued), "effects": "\n".join(owed), "dead letters": "\n".join(dead)}, canaries)
 
 
 def _messages(sqs: Any, url: str) -> list[str]:
@@ -113,12 +115,15 @@ def _say_everything(servers: Pair, canary: Canaries) -> None:
         "message": f"{canary('a prompt')} [[echo={canary('an answer')}]]",
         "instructions": canary("instructions"),
         "metadata": {"note": canary("metadata")},
+        "callback_url": f"https://callback.invalid/{canary('a callback')}?token={canary('a token in a callback')}",
     }
     assert servers.send("POST", "/chat", body=body, headers=key).status == 202
     assert servers.send("POST", "/chat", body={**body, "message": canary("another payload")}, headers=key).status == 422
     assert servers.send("POST", "/sessions", body={"title": canary("a title")}, headers=bearer).status == 201
     assert servers.send("POST", "/chat", body={"message": "x", canary("an unknown field"): 1}, headers=bearer).status == 422
     assert servers.send("POST", "/chat", body={"message": "x", "model": canary("a model")}, headers=bearer).status == 422
+    private = f"http://10.0.0.1/{canary('a refused callback')}"
+    assert servers.send("POST", "/chat", body={"message": "x", "callback_url": private}, headers=bearer).status == 422
     assert servers.send("POST", "/chat", body=f'{{"message": "{canary("broken JSON")}"'.encode(), headers=bearer).status == 400
     assert servers.send("GET", f"/sessions?{canary('a parameter')}=1", headers=bearer).status == 422
     assert servers.send("GET", f"/sessions?cursor={canary('a cursor')}", headers=bearer).status in (200, 422)
@@ -165,7 +170,9 @@ def _break_everything(servers: Pair, canary: Canaries) -> None:
     }
     for directive, ended in ways.items():
         text = f"{canary(f'a prompt that fails with {directive}')} {directive}"
-        job_id = servers.post_chat("ann", text, metadata={"x": canary(f"metadata with {directive}")})["job_id"]
+        more = {"metadata": {"x": canary(f"metadata with {directive}")}}
+        more["callback_url"] = f"https://callback.invalid/{canary(f'a callback with {directive}')}"
+        job_id = servers.post_chat("ann", text, **more)["job_id"]
         if "hang" in directive:
             until(lambda job_id=job_id: _job(servers, job_id)["status"] == "running", 20, "it does not begin")
             servers.send("POST", f"/jobs/{job_id}/cancel", user="ann")
@@ -189,14 +196,14 @@ def test_enough_was_said(seen):
     """All places were filled, and every process and queue has written something."""
     assert len(seen.canaries.words) > 35
     assert "provider" in seen.texts["dead letters"], "no turn has failed for good"
-    assert {"api.log", "ws.log", "worker.log", "queue", "dead letters"} == seen.texts.keys()
+    assert {"api.log", "ws.log", "worker.log", "queue", "effects", "dead letters"} == seen.texts.keys()
     for name, text in seen.texts.items():
         assert len(text) > 100, f"{name} is empty"
     for name in ("api.log", "ws.log", "worker.log"):
         assert "INFO" in seen.texts[name]
 
 
-@pytest.mark.parametrize("place", ["api.log", "ws.log", "worker.log", "queue"])
+@pytest.mark.parametrize("place", ["api.log", "ws.log", "worker.log", "queue", "effects"])
 def test_no_secret_is_written_down(seen, place):
     """Not one, neither as it is nor encoded."""
     assert seen.canaries.found_in(seen.texts[place]) == []

@@ -147,7 +147,10 @@ INVALID = {
     "messages": (with_(messages=[{"role": "system", "content": "x"}]), "/messages"),
     "user id": (with_(user_id="bob"), "/user_id"),
     "odd field name": (with_(**{"a/b~c": 1}), "/a~1b~0c"),
-    "callback_url": (with_(callback_url="https://example.org"), "/callback_url"),
+    "callback number": (with_(callback_url=5), "/callback_url"),
+    "callback private": (with_(callback_url="http://169.254.169.254/latest"), "/callback_url"),
+    "callback user": (with_(callback_url="https://a:b@example.org/"), "/callback_url"),
+    "callback scheme": (with_(callback_url="ftp://example.org/"), "/callback_url"),
     "on_busy unknown": (with_(on_busy="queue"), "/on_busy"),
     "on_busy list": (with_(on_busy=[]), "/on_busy"),
     "restart": (with_(restart="maybe"), "/restart"),
@@ -199,9 +202,30 @@ def test_an_infinite_number_is_refused(client):
     assert answer.json["errors"][0]["pointer"] == "/temperature"
 
 
-def test_what_is_not_there_yet_says_so(client):
-    """A later feature is refused in words, not accepted in silence."""
-    assert "not available yet" in post(client, with_(callback_url="https://example.org")).json["errors"][0]["detail"]
+def test_a_callback_belongs_to_what_was_asked(client, services):
+    """It reaches submit, and the same key with another one is another request."""
+    url = "https://example.org/ended?token=1"
+    key = {"Idempotency-Key": "k1"}
+    assert post(client, {"message": "hello", "callback_url": url}, key).status_code == 202
+    assert services.submit.seen[-1].callback == url
+    assert post(client, {"message": "hello", "callback_url": url}, key).headers["Idempotency-Replayed"] == "true"
+    for other in ({"callback_url": url + "2"}, {}):
+        assert post(client, {"message": "hello", **other}, key).json["code"] == "idempotency_mismatch"
+    assert post(client, {"message": "hello"}).status_code == 202
+    assert services.submit.seen[-1].callback is None
+
+
+def test_in_production_a_callback_is_https_and_signed():
+    """Without a secret of one's own none is taken: its receiver could not tell that it was us."""
+    ours = "whsec_" + "a" * 40
+    for secrets, url, taken in (
+        (ours, "https://example.org/", True),
+        (ours, "http://example.org/", False),
+        ("", "https://example.org/", False),
+    ):
+        services = fake_services(outbound_webhook_secrets=secrets)
+        services.settings = services.settings.model_copy(update={"env": "production"})
+        assert (post(create_app(services).test_client(), {"message": "a", "callback_url": url}).status_code == 202) is taken
 
 
 @pytest.mark.parametrize("on_busy", ["enqueue", "reject", "interrupt", "merge"])
