@@ -15,6 +15,7 @@ from chatapp.flows.concluding import Concluding
 from chatapp.flows.patching import Patching
 from chatapp.flows.retrying import record_key
 from chatapp.flows.submit import Accepted, Idempotency, Submission
+from chatapp.incoming.signature import Signatures
 from chatapp.live.following import Event
 from chatapp.live.ratelimit import Allowance
 from chatapp.live.replay import Past
@@ -447,6 +448,7 @@ class FakeServices:
         self.session_log = FakeSessionLog()
         self.feeds = FakeFeeds()
         self.actions = FakeActions()
+        self.signatures = Signatures(["a-secret-of-the-tests"])
         self.flows = registry.load(self.settings.flows)
         self.patch_state = Patching(sessions=self.sessions, flows=self.flows, events=self.session_log)
 

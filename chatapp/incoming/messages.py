@@ -66,14 +66,21 @@ class Incoming(BaseModel):
     def _others(self) -> tuple[Part, ...]:
         """Give the fields that we do not know, as JSON text: readers of an input skip a part of this kind."""
         kept: dict[str, Any] = {}
-        size, given = 2, self.model_extra or {}
+        room, given = MAX_KEPT_BYTES, self.model_extra or {}
         for name, value in given.items():
-            size += len(json.dumps({name: value}, ensure_ascii=False).encode())
-            if size > MAX_KEPT_BYTES:
-                break
-            kept[name] = value
+            size = _size_as_json({name: value})
+            if size is not None and size <= room:
+                kept[name], room = value, room - size
         dropped = {"dropped": len(given) - len(kept)} if len(kept) < len(given) else {}
         return ({"kind": "webhook", "fields": json.dumps(kept, ensure_ascii=False), **dropped},) if given else ()
+
+
+def _size_as_json(value: dict[str, Any]) -> int | None:
+    """Say how many bytes a value takes as JSON. Returns: None for what JSON cannot write, such as 1e999."""
+    try:
+        return len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    except ValueError:
+        return None
 
 
 class IngestedMessage(Incoming):

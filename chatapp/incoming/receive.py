@@ -12,6 +12,7 @@ from chatapp import failpoints
 from chatapp.effects import OUTBOUND
 from chatapp.errors import InFlight, NotFound, SessionContended, StoreUnavailable
 from chatapp.flows.submit import Accepted, Idempotency, Submission, Submit
+from chatapp.incoming.doors import Doors
 from chatapp.incoming.messages import Incoming
 from chatapp.model import ModelOptions
 from chatapp.ports import Clock
@@ -20,7 +21,7 @@ from chatapp.stores.phones import PhoneStore
 
 log = logging.getLogger(__name__)
 
-WAIT_SECONDS = 4.0
+WAIT_SECONDS = 8.0
 """How long a twin waits for the answer of the first: longer than a lease, so that it takes over from one that died."""
 
 LOOK_SECONDS = (0.02, 0.05, 0.1, 0.2)
@@ -58,6 +59,7 @@ class Receive:
         options: ModelOptions,
         clock: Clock,
         remember_ms: int,
+        wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         self._records = records
         self._phones = phones
@@ -65,6 +67,8 @@ class Receive:
         self._options = options
         self._clock = clock
         self._remember_ms = remember_ms
+        self._wait_seconds = wait_seconds
+        self._doors = Doors()
 
     def __call__(self, message: Incoming, *, key: str | None, allow: Allow, traceparent: str | None = None) -> Received:
         """Keep a message. `key` is the Idempotency-Key as the sender wrote it.
@@ -73,26 +77,36 @@ class Receive:
         """
         said, kind = message.fingerprint, type(message).__name__
         own = message.id or said
-        began = self._begin(_digest("key", kind, key or own), said)
-        if isinstance(began, Completed):
-            return Received(began.answer, replayed=True)
         # Without an id of its own a message is told from its repetition by time alone.
         life_ms = self._remember_ms if message.id else self._records.life_ms
-        with self._given_up_on_error(began):
-            failpoints.hit("webhook.began")
-            record = Idempotency(_digest("message", kind, own), said, life_ms)
-            accepted = self._keep(message, record, allow, traceparent)
+        record = Idempotency(_digest("message", kind, own), said, life_ms)
+        name, give_up = _digest("key", kind, key or own), self._clock.monotonic() + self._wait_seconds
+        with self._doors.through(name, seconds=self._wait_seconds):
+            began = self._begin(name, said, give_up)
+            if isinstance(began, Completed):
+                return Received(began.answer, replayed=True)
+            with self._given_up_on_error(began):
+                failpoints.hit("webhook.began")
+                accepted = self._keep(message, record, allow, traceparent)
+            return self._answer(began, accepted)
+
+    def _answer(self, began: Began, accepted: Accepted) -> Received:
+        """Say what became of the message, and have it said to its twins."""
         answer = {
             "job_id": str(accepted.job_id),
             "session_id": accepted.job_id.session_id,
             "status": accepted.status.value,
         }
-        self._complete(began, answer)
+        try:
+            self._records.complete(began, answer)
+        except StoreUnavailable as error:
+            # The turn is stored, and its own record gives a twin the same answer.
+            log.warning("the answer of %s is not recorded: %s", accepted.job_id, error)
         return Received(answer, replayed=accepted.replayed)
 
-    def _begin(self, key: str, fingerprint: str) -> Began | Completed:
+    def _begin(self, key: str, fingerprint: str, give_up: float) -> Began | Completed:
         """Become the one who keeps the message, or learn what that one answered."""
-        give_up, looks = self._clock.monotonic() + WAIT_SECONDS, iter(LOOK_SECONDS)
+        looks = iter(LOOK_SECONDS)
         while True:
             found = self._records.begin(key, fingerprint)
             if isinstance(found, Began | Completed):
@@ -135,13 +149,6 @@ class Receive:
             except StoreUnavailable as error:
                 log.warning("an idempotency record stays until its lease is over: %s", error)
             raise
-
-    def _complete(self, began: Began, answer: dict[str, str]) -> None:
-        try:
-            self._records.complete(began, answer)
-        except StoreUnavailable as error:
-            # The turn is stored, and its own record gives a twin the same answer.
-            log.warning("the answer of %s is not recorded: %s", answer["job_id"], error)
 
 
 def _digest(*words: str) -> str:

@@ -35,8 +35,10 @@ PUBLIC = {
     "GET /health/live",
     "GET /health/ready",
     "GET /health/redis",
+    "POST /webhook/ingest",
+    "POST /hooks/template-fired",
 }
-"""What may be read without a token. A route that joins them must be put here, by hand."""
+"""What may be called without a token (the last two are signed). A route that joins them must be put here, by hand."""
 
 READ_BY_ADMINS = [(method, path) for path in ("/metrics/sessions", "/debug/dynamo/tables") for method in ("GET", "HEAD")]
 SCOPED = {f"{method} {rule}": "admin" for method, rule in (("POST", "/notify"), *READ_BY_ADMINS)}

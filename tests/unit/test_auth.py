@@ -82,6 +82,7 @@ REFUSED = {
     "sub too long": signed(sub="x" * 257),
     "sub with a line break": signed(sub="a\nb"),
     "sub with NUL": signed(sub="a\x00b"),
+    "sub a phone's": signed(sub="webhook:" + "0" * 32),
     "sub a lone surrogate": raw_signed(b'{"sub":"\\ud800","exp":%d}' % (NOW + 60)),
     "payload an array": raw_signed(b"[1]"),
     "payload not JSON": raw_signed(b"{"),
