@@ -43,6 +43,8 @@ class Incoming(BaseModel):
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
+    kind: ClassVar[str]
+    """Part of what is remembered of a message: it must not change with a version."""
     wants_reply: ClassVar[bool]
     """Whether the end of the turn is to be delivered to the phone."""
 
@@ -61,7 +63,7 @@ class Incoming(BaseModel):
     def fingerprint(self) -> str:
         """Hash what the message says. Two with one id must have the same; what else a sender adds to a repetition may differ."""
         said = self.model_dump(mode="json", include=set(type(self).model_fields), exclude_none=True)
-        return hashlib.sha256(json.dumps([type(self).__name__, said], sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.kind, said], sort_keys=True).encode()).hexdigest()
 
     def _others(self) -> tuple[Part, ...]:
         """Give the fields that we do not know, as JSON text: readers of an input skip a part of this kind."""
@@ -89,6 +91,7 @@ class IngestedMessage(Incoming):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"message_id": "wamid.1", "phoneNumber": "+5511999999999", "text": "cheguei"}]}
     )
+    kind = "ingest"
     wants_reply = True
 
     message_id: Name = Field(description="The gateway's id of the message: the same one is never answered twice.")
@@ -114,6 +117,7 @@ class TemplateFired(Incoming):
             ]
         }
     )
+    kind = "template"
     wants_reply = False
 
     template: Name = Field(description="The template's name.")

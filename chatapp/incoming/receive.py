@@ -75,7 +75,7 @@ class Receive:
 
         Raises: IdempotencyMismatch, InFlight, RateLimited, TooManyOpenTurns, SessionContended, StoreUnavailable.
         """
-        said, kind = message.fingerprint, type(message).__name__
+        said, kind = message.fingerprint, message.kind
         own = message.id or said
         # Without an id of its own a message is told from its repetition by time alone.
         life_ms = self._remember_ms if message.id else self._records.life_ms
