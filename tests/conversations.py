@@ -74,7 +74,7 @@ CONVERSATIONS = (
     Conversation(
         "all in one message, in Portuguese",
         (
-            "Saindo de Curitiba com R$ 3.500, 2 adultos e 2 crianças, em janeiro ou fevereiro, praia, férias. Hobby: surfe, dança",
+            "De Curitiba com R$ 3.500, 2 adultos e 2 crianças, em janeiro ou fevereiro, praia, férias. Hobby: surfe, dança",
         ),
         profile(
             ("Curitiba", "CWB"), 3_500, (2, 2), [1, 2],
