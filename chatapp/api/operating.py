@@ -81,7 +81,7 @@ class TablesView(BaseModel):
 @bp.get("/metrics/sessions")
 @operation(answers={200: SessionMetrics}, errors=(StoreUnavailable,), scope=ADMIN)
 def session_metrics() -> Response:
-    """Count the living sessions. It reads the table, 256 MB of it at most, and keeps the answer for 30 s in this process."""
+    """Count the living sessions. It reads the table, 64 MB of it at most, and keeps the answer for 30 s in this process."""
     return reply(SessionMetrics.of(services().surveyor.recent()), nulls=True)
 
 

@@ -45,13 +45,13 @@ def list_(user_id: str, limit: int, *, as_json: bool) -> None:
 @sessions.command()
 @json_option
 def count(*, as_json: bool) -> None:
-    """Count the living sessions of everybody. Reads the table: see docs/operating.md for what that costs."""
+    """Count the living sessions of everybody. Reads all of the table: see docs/operating.md for what that costs."""
     with services() as made:
         found = made.surveyor.survey()
     if as_json:
-        click.echo(json.dumps({"active": found.active, "by_flow": found.by_flow, "whole": found.whole}))
+        click.echo(json.dumps({"active": found.active, "by_flow": found.by_flow}))
         return
-    click.echo(f"{found.active} active{'' if found.whole else ' or more: not all of the table was read'}")
+    click.echo(f"{found.active} active")
     for flow, number in found.by_flow.most_common():
         click.echo(f"  {inert(flow)}: {number}")
 

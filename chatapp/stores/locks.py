@@ -56,7 +56,9 @@ class Held:
     @property
     def lost(self) -> bool:
         """Whether the lease is over: it ran out, by this machine's steady clock, or somebody else has it. It never comes back."""
-        return self._refused.is_set() or self._store.monotonic() >= self._until
+        if self._store.monotonic() >= self._until:
+            self._refused.set()
+        return self._refused.is_set()
 
     def still(self) -> dict[str, Any]:
         """Make the part of a transaction that asks whether the lease is still this holder's: nothing is written if it is not."""

@@ -174,6 +174,8 @@ class SessionStore:
         mark = secrets.token_hex(8)
         values = {"state": dict(state), "next": session.version + 1, "mark": mark}
         written, found = self._as_seen(session, "SET State = :state, Version = :next, StateBy = :mark", values)
+        if "DeletedAt" in found:
+            raise NotFound("There is no such session")
         # A state that bears our mark is ours, written before an answer was lost.
         return written or found.get("StateBy") == mark, session_of(found)
 

@@ -13,7 +13,6 @@ from chatapp.flows.submit import Idempotency
 from chatapp.model import Ending, EventId, SessionWrite, Status, Summary
 from chatapp.provision import Provisioner
 from chatapp.services import build
-from chatapp.stores.survey import Surveyor
 from tests.integration.workers import env_of
 
 
@@ -84,7 +83,8 @@ def test_an_ended_session_keeps_its_result(services, store, session):
     written, now = store.conclude(session, {"profile": {"other": 1}})
     assert (written, now.result, now.alive(0)) == (False, {"profile": {}}, False)
     assert store.list(session.user_id, 10)[0] == []
-    assert store.change_state(session, {"a": 1}) == (False, now)
+    with pytest.raises(NotFound):
+        store.change_state(session, {"a": 1})
 
 
 def test_an_end_waits_for_the_state_that_it_tells_of(services, store, session, user):
@@ -147,7 +147,7 @@ def test_a_survey_counts_what_is_alive(own):
     own.sessions.create(user_id="eve", flow="chat")
     assert own.surveyor.recent() is found
     assert own.surveyor.survey().active == 8
-    nothing = Surveyor(own.dynamodb, table=own.settings.table_name("sessions"), clock=own.clock, max_pages=0).survey()
+    nothing = own.surveyor.survey(max_pages=0)
     assert (nothing.active, nothing.whole) == (0, False)
 
 
