@@ -171,16 +171,18 @@ class ActionExecuted(_OfAction):
 
 
 class ProfileUpdated(_Event):
-    """The session's profile has changed: this is all of it."""
+    """The profile of an interview has changed: this is all of it, and how far it has come."""
 
     type: Literal["profile_updated"]
     job_id: OwnLogText
     version: int = Field(ge=1, description="Of the session's state, as `GET /sessions/{id}/state` has it.")
     profile: dict[str, Any]
-    complete: bool | SkipJsonSchema[None] = absent("Whether nothing is left to ask.")
-    questions_asked: int | SkipJsonSchema[None] = absent("So far.")
-    questions_available: int | SkipJsonSchema[None] = absent("At most.")
-    efficiency: float | SkipJsonSchema[None] = absent("What was learned by question.")
+    current_question_index: int = Field(ge=0, description="The place of the first question without an answer, from 0.")
+    interview_complete: bool = Field(description="Whether every question has an answer.")
+    questions_asked: int = Field(ge=0)
+    questions_available: int = Field(ge=0)
+    efficiency: float = Field(ge=0, le=1, description="Which part of the questions was answered without being asked.")
+    recommended_destination: dict[str, Any] | None
 
 
 Event = Annotated[

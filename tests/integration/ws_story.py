@@ -13,6 +13,7 @@ from typing import Any
 from chatapp.api.socket_messages import message_id
 from chatapp.effects import Effect, EffectId, EffectStatus
 from chatapp.flows.extra import public
+from chatapp.flows.interview.flow import Interview
 from chatapp.live.events import key_of
 from chatapp.model import JobId
 from chatapp.server_frames import FRAME
@@ -138,7 +139,8 @@ def of_flows(session_id: str, now: int) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "action_requested", public(action, now)
     yield "action_updated", public(replace(action, status=EffectStatus.CONFIRMED), now)
     yield "action_executed", public(replace(action, **done), now)
-    yield "profile_updated", {"version": 2, "profile": {"budget": 5000}, "complete": False}
+    kind, fields = Interview().told({"ProfileData": {"budget": 5000}, "AskedQuestions": ["origin"]})
+    yield kind, {"version": 2, **fields}
 
 
 class Canon:

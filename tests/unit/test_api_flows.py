@@ -8,6 +8,7 @@ import pytest
 
 from chatapp.api import create_app
 from chatapp.effects import Effect, EffectId, EffectStatus
+from chatapp.flows.interview.flow import Interview
 from chatapp.flows.port import Asked, Flow, Step
 from chatapp.model import Session, Status, Summary
 from tests.fakes import FakeServices, bearer, fake_services
@@ -149,6 +150,19 @@ def test_a_patch_that_is_none_is_refused(client, session, body, media, refused):
     answer = client.patch(f"/sessions/{session.id}/state", data=body, headers=headers)
     assert (answer.status_code, answer.json["code"]) == refused
     assert call(client, "GET", f"/sessions/{session.id}/state").json["version"] == 0
+
+
+def test_an_interviews_answers_are_changed_and_what_follows_is_worked_out(client, services):
+    """By the names of the stored state; what no interview knows, or cannot be an answer, is refused by its place."""
+    session = services.sessions.create(user_id="ada", flow="interview", state={"Language": "pt"})
+    services.flows["interview"] = Interview()
+    path, any_version = f"/sessions/{session.id}/state", {"If-Match": "*"}
+    changed = call(client, "PATCH", path, body={"ProfileData": {"budget": 5000}, "Efficiency": 1}, **any_version).json["state"]
+    assert (changed["ProfileData"]["budget"], changed["Language"], changed["Efficiency"] < 1) == (5000, "pt", True)
+    assert services.session_log.appended[0][1] == "profile_updated"
+    for wrong, pointer in (({"Budget": 1}, "/Budget"), ({"ProfileData": {"budget": "much"}}, "/ProfileData/budget")):
+        refused = call(client, "PATCH", path, body=wrong, **any_version)
+        assert (refused.status_code, [e["pointer"] for e in refused.json["errors"]]) == (422, [pointer])
 
 
 # --- its actions
