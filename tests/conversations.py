@@ -74,11 +74,11 @@ CONVERSATIONS = (
     Conversation(
         "all in one message, in Portuguese",
         (
-            "De Curitiba com R$ 3.500, 2 adultos e 2 crianças, em janeiro ou fevereiro, praia, férias. Hobby: surfe, dança",
+            "Saindo de Curitiba com R$ 3.500, 2 adultos e 2 crianças, em janeiro ou fevereiro, praia, férias. Hobby: surfe",
         ),
         profile(
             ("Curitiba", "CWB"), 3_500, (2, 2), [1, 2],
-            activities=["praia"], purpose="férias", hobbies=["surfe", "dança"],
+            activities=["praia"], purpose="férias", hobbies=["surfe"],
         ),
         asked=1,
     ),

@@ -232,6 +232,20 @@ def test_after_the_end_answers_may_change_and_another_destination_be_wanted(serv
     assert len({*state["PastDestinations"], state["RecommendedDestination"]["name"]}) == 3
 
 
+def test_an_answer_that_was_changed_from_outside_is_recommended_for_anew(services, talk):
+    """With the next message, whatever that says."""
+    talking = talk(f"São Paulo, {ALL_BUT_ORIGIN}", "ok", "ok")
+    services.answer(talking.say_next())
+    change_state(
+        services,
+        talking.session_id,
+        lambda state: state | {"ProfileData": {**state["ProfileData"], "budget": 90_000, "activities": ["neve", "esqui"]}},
+    )
+    second, third = say_all(services, talking)
+    assert "Minha recomendação é Bariloche (BRC)" in second.answer
+    assert "continua: Bariloche" in third.answer
+
+
 def test_an_interview_may_begin_with_a_message(services, talk, user, submit):
     """`POST /chat` with the flow's name: the message is read as every other."""
     job_id = submit("Saindo de Recife com 3 mil reais", flow="interview").job_id

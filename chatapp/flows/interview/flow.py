@@ -57,10 +57,12 @@ def _answer(asked: Asked, state: InterviewState, text: str) -> Generator[Step, N
     )
     known = update.of(state)
     said = _said(state, known, reading, language)
-    if known.interview_complete and _needs_destination(state, known, answers):
+    if known.recommendation_is_due or (known.interview_complete and answers.wants_another):
         unwanted = _unwanted(known) if answers.wants_another else ()
         found, second = yield from recommend(asked, known, unwanted, language)
-        yield from _close(state, replace(update, destination=found), language, said)
+        yield from _close(
+            state, replace(update, destination=found, recommended_for=known.profile_data.fingerprint), language, said
+        )
         yield done(asked, finish, second)
         return
     if known.interview_complete:
@@ -91,11 +93,6 @@ def _said(before: InterviewState, known: InterviewState, reading: Reading, langu
     elif reading.empty and known.question is not None:
         said += [texts.AGAIN[language], QUESTIONS[known.question].hint[language]]
     return [sentence for sentence in said if sentence]
-
-
-def _needs_destination(before: InterviewState, known: InterviewState, answers: Answers) -> bool:
-    changed = known.profile_data != before.profile_data
-    return changed or answers.wants_another or known.recommended_destination is None
 
 
 def _unwanted(state: InterviewState) -> tuple[str, ...]:

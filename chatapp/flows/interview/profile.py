@@ -1,5 +1,6 @@
 """The profile that the interview fills in, and what a model says it read in a message."""
 
+import hashlib
 import re
 import unicodedata
 from typing import Annotated, Any, Literal, Self, TypeAlias
@@ -85,6 +86,11 @@ class Profile(Checked):
     activities: Words | None = None
     purpose: Word | None = None
     hobbies: Words | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this profile from others."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
     def with_answers(self, answers: dict[Key, Any]) -> Self:
         """Make the profile with these answers, and the rest as it is. Raises: ValidationError."""

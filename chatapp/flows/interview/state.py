@@ -37,7 +37,8 @@ class InterviewState(BaseModel):
 
     `asked_questions`: those that were put to the user, each once. `last_question`: what the next message probably answers.
     `children_said`: children without adults are half an answer. `origin_choices`: the cities that the user is to choose from.
-    `past_destinations`: recommended and not wanted.
+    `recommended_for`: the fingerprint of the profile that the destination was recommended for. `past_destinations`: those
+    that were recommended before it.
     """
 
     model_config = ConfigDict(alias_generator=to_pascal, populate_by_name=True, extra="forbid", frozen=True)
@@ -49,6 +50,7 @@ class InterviewState(BaseModel):
     children_said: int | None = Field(None, ge=0, le=99)
     origin_choices: list[Origin] = Field([], max_length=MAX_CHOICES)
     recommended_destination: Destination | None = None
+    recommended_for: str | None = None
     past_destinations: list[Word] = Field([], max_length=MAX_PAST)
 
     @model_validator(mode="before")
@@ -94,6 +96,11 @@ class InterviewState(BaseModel):
         return [key for key in KEYS if getattr(self.profile_data, key) is not None]
 
     @property
+    def recommendation_is_due(self) -> bool:
+        """Whether all is answered and no destination was recommended for these answers."""
+        return self.interview_complete and self.recommended_for != self.profile_data.fingerprint
+
+    @property
     def question(self) -> Key | None:
         """The first question without an answer."""
         return next((key for key in KEYS if key not in self.answered), None)
@@ -119,6 +126,7 @@ class Update:
     children_said: int | None = None
     origin_choices: tuple[Origin, ...] = ()
     destination: Destination | None = None
+    recommended_for: str | None = None
 
     def of(self, state: InterviewState) -> InterviewState:
         """Make the new state."""
@@ -130,6 +138,7 @@ class Update:
                 "asked_questions": [*state.asked_questions, *([self.asked] if self.asked else [])],
                 "last_question": self.asked or (None if self.destination else state.last_question),
                 "children_said": self._children(state),
+                "recommended_for": self.recommended_for or state.recommended_for,
                 "origin_choices": [] if "origin" in self.answers else list(self.origin_choices or state.origin_choices),
                 **self._recommended(state),
             }
