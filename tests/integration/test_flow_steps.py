@@ -203,7 +203,7 @@ class Asking(Flow):
 def test_a_structured_answer_is_asked_for_and_read(services, submit):
     """The usage of the model's answer is the turn's."""
     services.answered_flows["asking"] = services.flows["asking"] = Asking()
-    job_id = submit('[[echo={"name": "Lisbon", "iata": "LIS"}]]', flow="asking").job_id
+    job_id = submit('[[json={"name": "Lisbon", "iata": "LIS"}]]', flow="asking").job_id
     services.answer(job_id)
     turn = services.turns.get(job_id)
     assert (turn.answer, turn.status) == ("Lisbon (LIS)", Status.COMPLETED)
@@ -213,7 +213,7 @@ def test_a_structured_answer_is_asked_for_and_read(services, submit):
 def test_an_answer_that_does_not_fit_is_tried_again(services, submit):
     """It is the attempt that failed, with a code that says why."""
     services.answered_flows["asking"] = services.flows["asking"] = Asking()
-    job_id = submit('[[echo={"name": 7}]]', flow="asking").job_id
+    job_id = submit('[[json={"name": 7}]]', flow="asking").job_id
     services.answer(job_id)
     turn = services.turns.get(job_id)
     assert (turn.status, turn.failures, turn.error["code"]) == (Status.QUEUED, 1, AnswerMalformed.code)
