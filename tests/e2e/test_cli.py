@@ -41,6 +41,22 @@ def test_chat_can_print_the_events_as_they_are(run, stack):
     assert kinds == ["message_started", "message_delta", "message_completed"]
 
 
+def test_chat_begins_a_flow_that_speaks_first(run, stack):
+    """Without a text; and shows what may simply be chosen."""
+    first = run("chat", "--flow", "interview", "--url", stack.api)
+    assert first.returncode == 0
+    assert "city" in first.stdout
+    session = re.search(r"--session ([0-9a-f]{32})", first.stderr)[1]
+    second = run("chat", "From Lisbon, 2000 reais", "--url", stack.api, "--session", session)
+    assert " | " in second.stderr
+
+
+def test_chat_without_a_text_needs_a_flow_that_speaks_first(run, stack):
+    """It says what to do, and asks the server for nothing in vain."""
+    assert "TEXT" in run("chat", "--url", stack.api).stderr
+    assert "does not speak first" in run("chat", "--flow", "chat", "--url", stack.api).stderr
+
+
 def test_a_failed_turn_is_a_failed_command(run, stack):
     """Exit code 1, and why."""
     done = run("chat", "[[status=500]]", "--url", stack.api)
