@@ -6,7 +6,7 @@ import click
 
 from config.settings import SettingsError
 
-COMMANDS = ("cache", "chat", "config", "dev", "dlq", "provision", "queue", "sessions", "token")
+COMMANDS = ("actions", "cache", "chat", "config", "dev", "dlq", "provision", "queue", "sessions", "token")
 """Each is the function of that name in the module of that name."""
 
 

@@ -15,7 +15,11 @@ SHOWN_ERROR = 60
 
 all_option = click.option("--all", "everything", is_flag=True, help="All entries.")
 ids_option = click.option(
-    "--job", "ids", multiple=True, metavar="ID", help="Entries of this job, or the one with this message id; may be repeated."
+    "--job",
+    "ids",
+    multiple=True,
+    metavar="ID",
+    help="Entries of this job or effect, or the one with this message id; may be repeated.",
 )
 limit_option = click.option("--limit", type=click.IntRange(1), help="Look at so many entries at most.  [default: all]")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
@@ -33,7 +37,7 @@ def dlq() -> None:
 @all_option
 @json_option
 def list_(queue: str, ids: tuple[str, ...], limit: int, *, everything: bool, as_json: bool) -> None:
-    """List the entries, those of one job together. Those with a * need no redrive: their turn is not `failed`."""
+    """List the entries, those of one job or effect together. Those with a * need no redrive: it is not `failed`."""
     with services() as made, made.dead_letters.hold(queue, limit=None if everything else limit) as hold:
         found = entries_of(filter(_chosen(ids), hold), made)
     if as_json:
@@ -51,7 +55,7 @@ def list_(queue: str, ids: tuple[str, ...], limit: int, *, everything: bool, as_
 @queue_option
 @json_option
 def show(wanted: str, queue: str, *, as_json: bool) -> None:
-    """Show all that is known of an entry. ID is a job's or a message's."""
+    """Show all that is known of an entry. ID is a job's, an effect's or a message's."""
     with services() as made, made.dead_letters.hold(queue) as hold:
         found = entries_of(filter(_chosen((wanted,)), hold), made)
     if not found:
@@ -75,7 +79,8 @@ def show(wanted: str, queue: str, *, as_json: bool) -> None:
 def redrive(queue: str, ids: tuple[str, ...], limit: int | None, *, everything: bool, dry_run: bool, as_json: bool) -> None:
     """Try failed turns again, each as a new turn of its session, and send unreadable messages back to their queue.
 
-    What was seen to is deleted here; an entry whose turn is not `failed` is left.
+    Of the queue `effects`: deliveries, and actions that certainly were not carried out, begin anew. What was seen to is deleted
+    here; an entry whose turn or effect is not `failed` is left.
     """
     _check_choice(ids, everything=everything)
     refused, seen = 0, 0
@@ -94,13 +99,13 @@ def redrive(queue: str, ids: tuple[str, ...], limit: int | None, *, everything: 
 @all_option
 @ids_option
 @limit_option
-@click.option("--stale", is_flag=True, help="Only those whose turn is not `failed`: nothing is left to do for them.")
+@click.option("--stale", is_flag=True, help="Only those whose turn or effect is not `failed`: nothing is left to do for them.")
 @dry_run_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def discard(
     queue: str, ids: tuple[str, ...], limit: int | None, *, everything: bool, stale: bool, dry_run: bool, yes: bool
 ) -> None:
-    """Delete entries. Their turns stay as they are; nobody is told."""
+    """Delete entries. Their turns and effects stay as they are; nobody is told."""
     _check_choice(ids, everything=everything or stale)
     with services() as made:
         with made.dead_letters.hold(queue, limit=limit) as hold:
@@ -132,7 +137,7 @@ def _delete(hold: Hold, doomed: set[str]) -> Iterator[None]:
 
 
 def _chosen(ids: tuple[str, ...]) -> Callable[[DeadLetter], bool]:
-    return lambda letter: not ids or letter.id in ids or str(letter.job_id) in ids
+    return lambda letter: not ids or letter.id in ids or str(letter.about) in ids
 
 
 def _check_choice(ids: tuple[str, ...], *, everything: bool) -> None:
@@ -150,7 +155,7 @@ def _row(entry: Entry) -> list[str]:
     told = entry.as_dict()
     error = f"{told['reason']}: {told['detail']}" if told["detail"] else told["reason"]
     return [
-        inert(told["job_id"] or f"message {told['message_id']}"),
+        inert(told["job_id"] or told["effect_id"] or f"message {told['message_id']}"),
         told["session_id"] or "-",
         str(told["attempts"] if told["attempts"] is not None else "-"),
         inert(error)[:SHOWN_ERROR],

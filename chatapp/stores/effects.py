@@ -6,7 +6,7 @@ answer was lost.
 
 import random
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -152,6 +152,17 @@ class EffectStore:
                     break
                 more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
         return found
+
+    def scan(self) -> Iterator[Effect]:
+        """Read all effects there are, of every session: the whole table, at the price of its size."""
+        more: dict[str, Any] = {}
+        while True:
+            with store_errors():
+                answer = self._client.scan(**call(self._table, **more))
+            yield from (effect_of(from_item(i)) for i in answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def _open(self, shard: int, now: int | None, **more: Any) -> Any:
         values, condition = {"shard": shard}, "OpenShard = :shard"
