@@ -49,3 +49,24 @@ def _target(given: object) -> ActionTarget:
 
 
 ActionTargets = Annotated[Mapping[str, ActionTarget], NoDecode, BeforeValidator(_read)]
+
+OF_AWS = frozenset({"LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR"})
+"""What AWS sets for its own functions: no actions of ours."""
+
+
+def from_lambdas(given: Mapping[str, str | None]) -> tuple[dict[str, ActionTarget], list[str]]:
+    """Read the targets named by variables of the form LAMBDA_<ACTION>=<url>: LAMBDA_CLINICAL_NOTE is the action `clinical_note`.
+
+    Returns: the targets by action, and a line for each variable that is wrong.
+    """
+    targets, problems = {}, []
+    for variable, value in given.items():
+        action = variable.upper().removeprefix("LAMBDA_").lower()
+        if not value or not action or variable.upper() in OF_AWS or not variable.upper().startswith("LAMBDA_"):
+            continue
+        try:
+            targets[action] = ActionTarget(url=value)
+        except ValidationError as error:
+            message = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+            problems.append(f"{variable.upper()}: {message}")
+    return targets, problems

@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 from pydantic import AliasChoices, AliasGenerator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from config.actions import ActionTargets
+from config.actions import ActionTargets, from_lambdas
 from config.fallbacks import Fallbacks
 
 DEV_JWT_SECRET = "chatapp-development-secret-do-not-use-elsewhere"  # noqa: S105  known to everybody, refused in production
@@ -386,10 +386,14 @@ def load() -> Settings:
     Raises: SettingsError, with every problem at once.
     """
     env_file = os.environ.get("CHATAPP_ENV_FILE", ".env") or None
-    problems = _unknown({**(dotenv_values(env_file) if env_file else {}), **os.environ})
+    given = {**(dotenv_values(env_file) if env_file else {}), **os.environ}
+    lambdas, problems = from_lambdas(given)
+    problems += _unknown(given)
     settings = None
     try:
         settings = Settings(_env_file=env_file)
+        if lambdas:  # another way to write ACTION_URLS, which wins
+            settings = Settings(_env_file=env_file, action_urls={**lambdas, **settings.action_urls})
     except SettingsError as error:
         problems += error.problems
     except ValidationError as error:

@@ -251,7 +251,7 @@ def test_queue_status_counts_what_waits_what_is_hidden_and_what_is_dead(run, sub
     dead()
     services.wakeups.send(JobId(new_session_id(), 1), user_id="u", delay=600)
     services.sqs.receive_message(QueueUrl=services.settings.queue_url(CHAT.name))
-    (state,) = lines(run("queue", "status", "--json"))
+    state = next(s for s in lines(run("queue", "status", "--json")) if s["queue"] == CHAT.name)
     assert state == {"queue": "chat", "visible": 1, "in_flight": 1, "delayed": 1, "dead": 1, "paused_since": None}
     assert run("queue", "status").stdout.splitlines()[1].split() == ["chat", "1", "1", "1", "1", "-"]
 
