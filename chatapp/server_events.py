@@ -159,13 +159,13 @@ class ActionRequested(_OfAction):
 
 
 class ActionUpdated(_OfAction):
-    """The action's status has changed, short of its end."""
+    """The action's status has changed, and is not `executed`: `status` says what it is."""
 
     type: Literal["action_updated"]
 
 
 class ActionExecuted(_OfAction):
-    """The action was carried out, or failed, or nobody knows which: `status` says it."""
+    """The action was carried out."""
 
     type: Literal["action_executed"]
 

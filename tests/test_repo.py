@@ -18,6 +18,7 @@ from chatapp.frames import Frame
 from chatapp.server_frames import Refused
 from config.resources import QUEUES
 from config.settings import Settings, variables
+from tests.servers import clean_env
 from ws.protocol import Close
 
 ROOT = Path(__file__).parent.parent
@@ -125,6 +126,12 @@ def test_the_api_does_not_import_the_models_sdk():
     """It takes a second to import: only workers pay for it."""
     code = "import sys, chatapp.api, ws.app; sys.exit('openai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_worker_of_effects_does_not_import_the_models_sdk():
+    """It asks no model; an idle one stays small."""
+    code = "import sys, tasks.effects; tasks.effects.services.effect_runner; sys.exit('openai' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=clean_env(), check=False).returncode == 0
 
 
 def test_every_module_of_ours_can_be_imported_alone():

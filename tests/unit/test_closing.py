@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.closing import STORE_AWAY, StoreWatch
+from tasks.closing import PAUSED, STORE_AWAY, PauseWatch, StoreWatch
 from tasks.gate import Gate
 
 
@@ -21,5 +21,27 @@ def test_the_gate_opens_when_dynamodb_is_back():
     watch.away()
     watch.look()
     assert gate.reasons == {STORE_AWAY}
+    watch.look()
+    assert gate.is_open
+
+
+def test_a_worker_stops_for_the_pause_of_its_own_queue_only():
+    """And knows of the others', whose relay it runs."""
+
+    class Pauses:
+        on = frozenset({"chat"})
+
+        def paused(self, queue):
+            return 1 if queue in self.on else None
+
+    gate, pauses = Gate(), Pauses()
+    watch = PauseWatch(pauses, gate, ["chat", "effects"])
+    watch.own = "effects"
+    watch.look()
+    assert (gate.is_open, watch.is_paused("chat"), watch.is_paused("effects")) == (True, True, False)
+    pauses.on = frozenset({"effects"})
+    watch.look()
+    assert (gate.reasons, watch.is_paused("chat")) == ({PAUSED}, False)
+    pauses.on = frozenset()
     watch.look()
     assert gate.is_open

@@ -88,6 +88,21 @@ def test_two_kinds_of_keys_are_a_contradiction(only):
     assert any("choose one" in p for p in problems(only, JWT_SECRET="x" * 40, JWT_JWKS_URL="https://idp.example.com/keys"))
 
 
+def test_a_lambda_variable_names_the_target_of_an_action(only, monkeypatch):
+    """ACTION_URLS wins; what AWS sets for its own functions is none, and a wrong one is refused by its own name."""
+    monkeypatch.setenv("LAMBDA_TASK_ROOT", "/var/task")
+    monkeypatch.setenv("LAMBDA_CHECK_IN", "https://one.example.com/")
+    monkeypatch.setenv("LAMBDA_CLINICAL_NOTE", "https://two.example.com/")
+    urls = only(ACTION_URLS='{"check_in": "https://wins.example.com/"}').action_urls
+    assert {name: str(target) for name, target in urls.items()} == {
+        "check_in": "https://wins.example.com/",
+        "clinical_note": "https://two.example.com/",
+    }
+    assert problems(only, LAMBDA_HELP="not-a-url") == [
+        "LAMBDA_HELP: must be an http:// or https:// address, without a user or password in it"
+    ]
+
+
 def test_a_dotenv_file_is_read_and_checked(only, tmp_path):
     """Also the names in it."""
     file = tmp_path / "settings"
