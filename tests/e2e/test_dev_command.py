@@ -104,6 +104,7 @@ def test_two_stacks_side_by_side(stack: Stack, tmp_path: Path) -> None:
     assert answered(stack.api, stack.token, "[[echo=first]]")["status"] == "completed"
 
 
+@pytest.mark.timeout(240)  # three starts of the whole stack
 def test_state_outlives_a_restart_and_is_forgotten_when_fresh(tmp_path: Path) -> None:
     """Sessions are there after Ctrl-C and a new start, also when the ports had to change; `--fresh` begins anew."""
     process = start(tmp_path, "--fresh", *ANY_PORTS)
