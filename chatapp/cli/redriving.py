@@ -19,8 +19,9 @@ UNKNOWN, GONE, RETRIED = "unknown", "gone", "retried"
 class Standing:
     """How what a letter is about stands now.
 
-    `state`: the status of its turn or effect; `retried` when a newer turn has taken up the failed one, `gone` when there is no such
-    thing (any more), `unknown` when the message names none. `stale`: nothing is left to do for it. `attempts`: None if not known.
+    `state`: the status of its turn or effect; `retried` when a newer turn has taken up the failed one, `gone` when there is no
+    such thing (any more), `unknown` when the message names none. `stale`: nothing is left to do for it. `attempts`: None if
+    not known.
     """
 
     state: str
@@ -43,7 +44,7 @@ class Entry:
         return self.standing.stale
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the form that `--json` prints. `attempts`: of the turn or effect if it is there, else as they were when it died."""
+        """Give the form that `--json` prints. `attempts`: those of now if they are known, else as they were when it died."""
         last = self.letters[-1]
         known = self.standing.attempts
         return {

@@ -18,8 +18,9 @@ from typing import Protocol
 
 from chatapp import failpoints
 from chatapp.effects import Effect, EffectId, EffectStatus, Move
-from chatapp.errors import NotFound
+from chatapp.errors import NotFound, Unavailable
 from chatapp.flows.effect_life import EffectLimits, Look, asked, called, lapsed, look
+from chatapp.flows.ending import told
 from chatapp.flows.lease import CLOCKS_DIFFER_SECONDS
 from chatapp.flows.outcomes import Outcomes
 from chatapp.flows.turn import HideUntil
@@ -103,6 +104,9 @@ class EffectRunner:
             return Called(outcome=CallOutcome.NOT_SENT, error=TOO_LATE)
         try:
             return self._caller.call(effect)
+        except Unavailable as error:  # what a delivery tells of could not be read
+            log.warning("the call of %s broke off: %s", effect.id, error.detail)
+            return Called(outcome=CallOutcome.UNKNOWN, error=told(error))
         except Exception:  # whatever it was: nobody knows how far the call has come
             log.exception("the call of %s broke off", effect.id)
             return Called(outcome=CallOutcome.UNKNOWN, error=FAULT)

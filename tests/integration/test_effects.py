@@ -36,7 +36,7 @@ class Way:
         return self.says
 
     def status(self, effect):
-        return self.knows
+        return self.knows if effect.status is EffectStatus.UNKNOWN else UNKNOWN
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_an_action_without_a_target_goes_to_the_dead_letters_and_can_be_tried_an
 
 
 @pytest.mark.parametrize(("says", "seconds"), [(NOT_SENT, 2), (LATER, 30)])
-def test_what_certainly_was_not_done_is_tried_again_later_and_not_for_ever(services, run, way, later, says, seconds):
+def test_what_certainly_was_not_done_is_tried_again_later_and_not_for_ever(services, run, way, *, later, says, seconds):
     """With growing pauses, at least as long as the target asks for; then it is an operator's."""
     way.says = says
     action = staged(services)
@@ -197,7 +197,7 @@ def test_an_action_whose_caller_has_died_is_unknown_once_its_lease_has_lapsed(se
         (UNKNOWN, EffectStatus.UNKNOWN, "outcome_unknown"),
     ],
 )
-def test_an_unknown_action_is_what_its_target_says_it_is(services, run, way, later, knows, status, code):
+def test_an_unknown_action_is_what_its_target_says_it_is(services, run, way, *, later, knows, status, code):
     """Or it stays unknown, and is asked about again, later."""
     action = crashed(services, staged(services))
     later.ahead += 21

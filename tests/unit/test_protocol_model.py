@@ -11,7 +11,7 @@ from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.stateful import run_state_machine_as_test
 
 from chatapp.clock import AnchoredClock
-from chatapp.flows import relay
+from chatapp.flows import sweep
 from chatapp.flows.ending import Endings
 from chatapp.model import Session
 from chatapp.payloads import DELTA, RESET, RETRYING, STARTED, TERMINAL
@@ -51,7 +51,7 @@ def _stepped(monkeypatch):
 
     Hypothesis also draws constants that it reads out of whatever modules are loaded: the runs would not be the same each time.
     """
-    monkeypatch.setattr(relay, "ThreadPoolExecutor", Inline)
+    monkeypatch.setattr(sweep, "ThreadPoolExecutor", Inline)
     monkeypatch.setattr(HypothesisProvider, "_maybe_draw_constant", lambda *_args, **_more: None)
     logging.disable()
     yield
