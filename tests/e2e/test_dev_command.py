@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import psutil
+import pytest
 
 from tests.servers import clean_env
 from tests.stack import ANY_PORTS, ROOT, Stack, dev_command, started_stack, stop_stack, wait_for_ready
