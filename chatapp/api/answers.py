@@ -224,11 +224,19 @@ class RedisHealth(BaseModel):
     redis: Literal["UP", "DOWN"]
 
 
+class FlowView(BaseModel):
+    """A way to be answered."""
+
+    name: str = Field(description="What `flow` may be.")
+    opens: bool = Field(description="Whether it speaks first: `POST /sessions` begins it.")
+
+
 class AppConfig(BaseModel):
     """What the chat page needs to begin."""
 
     ws_url: str
     models: list[str]
+    flows: list[FlowView] = Field(description="What may be begun; the first is that of messages that name none.")
     dev_token: str | None = Field(description="A token of user `demo`; only in development.")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from flask import Blueprint, Response, current_app, json, send_from_directory
 
-from chatapp.api.answers import AppConfig
+from chatapp.api.answers import AppConfig, FlowView
 from chatapp.api.asyncapi import document as describe_socket
 from chatapp.api.context import services
 from chatapp.api.edge import page_policy
@@ -87,7 +87,9 @@ def asyncapi() -> Response:
 def app_config() -> Response:
     """Read what the chat page needs to begin."""
     settings = services().settings
-    return reply(AppConfig(ws_url=settings.public_ws_url, models=list(settings.models), dev_token=_dev_token()), nulls=True)
+    flows = [FlowView(name=flow.name, opens=flow.opens) for flow in services().flows.values()]
+    config = AppConfig(ws_url=settings.public_ws_url, models=list(settings.models), flows=flows, dev_token=_dev_token())
+    return reply(config, nulls=True)
 
 
 def _need_guide(name: str) -> None:

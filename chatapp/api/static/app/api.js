@@ -35,6 +35,34 @@ export class Api {
     return this.#call("GET", `/sessions/${sessionId}/conversation${query({ limit: 30, cursor })}`).then(page);
   }
 
+  /** Begin a conversation whose flow speaks first. The same key begins the same one, however often it is sent. */
+  begin(flow, language, key) {
+    return this.#insist("/sessions", { body: { flow, language }, headers: { "Idempotency-Key": key } });
+  }
+
+  /** End a conversation. Gives what its flow came to. */
+  end(sessionId) {
+    return this.#insist(`/sessions/${sessionId}/end`);
+  }
+
+  session(sessionId) {
+    return this.#call("GET", `/sessions/${sessionId}`);
+  }
+
+  state(sessionId) {
+    return this.#call("GET", `/sessions/${sessionId}/state`);
+  }
+
+  /** What the flow has proposed to do, the newest first. */
+  actions(sessionId) {
+    return this.#call("GET", `/sessions/${sessionId}/actions`).then(({ actions }) => actions);
+  }
+
+  /** Say yes or no to a proposed action: `answer` is "confirm" or "cancel". Gives the action as it is now. */
+  decide(sessionId, actionId, answer) {
+    return this.#insist(`/sessions/${sessionId}/actions/${actionId}/${answer}`);
+  }
+
   rename(sessionId, title) {
     return this.#call("PATCH", `/sessions/${sessionId}`, { body: { title } });
   }
@@ -63,10 +91,10 @@ export class Api {
   }
 
   /** Post what may be posted twice, and again when the answer was lost. */
-  async #insist(path) {
+  async #insist(path, options) {
     for (let tries = 0; ; tries++) {
       try {
-        return await this.#call("POST", path);
+        return await this.#call("POST", path, options);
       } catch (problem) {
         if (!problem.isPassing || tries === 3) throw problem;
         await pause(Math.max((problem.retryAfter ?? 0) * 1000, 300 * 2 ** tries * (0.5 + Math.random())));

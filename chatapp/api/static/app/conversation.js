@@ -12,6 +12,9 @@ export class Conversation {
     this.sending = Promise.resolve(); // messages of one conversation are posted one after the other
     this.posting = 0;
     this.logCursor = null; // of the session's own log
+    this.flow = null; // how its messages are answered; null until that is known
+    this.profile = null; // what an interview has learned (profile.js)
+    this.actions = []; // what the flow has proposed to do, the newest first
   }
 
   find(jobId) {
@@ -31,6 +34,11 @@ export class Conversation {
   /** How many open turns stand before this one. */
   position(turn) {
     return this.turns.filter((other) => other !== turn && isOpen(other) && this.turns.indexOf(other) < this.turns.indexOf(turn)).length;
+  }
+
+  /** The last turn: what may be chosen instead of typing belongs to it alone. */
+  isLast(turn) {
+    return this.shown.at(-1) === turn;
   }
 
   add(turn) {

@@ -13,8 +13,19 @@ const WITHOUT_SCRIPT = [
   ["Go deep", "How does at-least-once delivery become exactly one answer?"],
 ];
 
-export function offerExamples({ scripted, onPick }) {
-  const cards = (scripted ? EXAMPLES : WITHOUT_SCRIPT).map(([title, text]) =>
+const OF_FLOWS = {
+  orchestrator: [
+    ["Arrive", "cheguei, setor UTI"],
+    ["Take vital signs", "PA 120x80 FC 80"],
+    ["Ask what can be said", "ajuda"],
+  ],
+};
+
+/** Show the suggestions for a flow; another's than `chat` has none unless they are listed here. */
+export function examplesOf(flow, { scripted, onPick }) {
+  const plain = scripted ? EXAMPLES : WITHOUT_SCRIPT;
+  const examples = OF_FLOWS[flow] ?? (flow === "chat" ? plain : []);
+  const cards = examples.map(([title, text]) =>
     h("button.example", { type: "button", onclick: () => onPick(text) }, h("strong", {}, title), ...marked(text)),
   );
   byId("examples").replaceChildren(...cards);

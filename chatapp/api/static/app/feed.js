@@ -15,11 +15,11 @@ export class Feed {
   #reloading = new Set();
 
   /**
-   * `onChange(conversation, turn)` after anything changed; `reload(conversation)` when there are turns it does not know;
-   * `onNotice(notice)` with what is no answer: `{ id, title?, text }`.
+   * `onChange(conversation, turn)` after anything changed; `reload(conversation, jobIds)` when there are turns it does not know;
+   * `onNotice(notice)` with what is no answer: `{ id, title?, text }`; `onFlow(conversation, event)` with what a flow tells.
    */
-  constructor({ api, socket, onChange, onNotice, reload }) {
-    Object.assign(this, { api, socket, onChange, onNotice, reload });
+  constructor({ api, socket, onChange, onNotice, onFlow, reload }) {
+    Object.assign(this, { api, socket, onChange, onNotice, onFlow, reload });
     setInterval(() => this.#watch(), 1_000);
   }
 
@@ -73,7 +73,8 @@ export class Feed {
     const conversation = this.#conversations.get(sessionId);
     if (!conversation) return;
     if (log?.recovered === false) conversation.logCursor = log.after; // it was lost, and begins anew
-    if (turns.some(({ job_id: jobId }) => !conversation.find(jobId)) && !conversation.posting) this.#unknown(conversation);
+    const unknown = turns.map(({ job_id: jobId }) => jobId).filter((jobId) => !conversation.find(jobId));
+    if (unknown.length && !conversation.posting) this.#unknown(conversation, unknown);
     for (const { job_id: jobId, recovered } of turns) {
       const turn = conversation.find(jobId);
       if (turn?.cursor && isOpen(turn) && recovered === false) forget(turn);
@@ -91,7 +92,7 @@ export class Feed {
     if (numberOf(event.job_id) === 0) return this.#ownLog(conversation, event);
     const turn = conversation.find(event.job_id);
     if (turn) return this.#take(conversation, turn, event);
-    if (!conversation.posting) return this.#unknown(conversation); // another tab's: its events are replayed afterwards
+    if (!conversation.posting) return this.#unknown(conversation, [event.job_id]); // another tab's: its events are replayed afterwards
     this.#early.set(event.job_id, [...(this.#early.get(event.job_id) ?? []), event]); // ours perhaps, faster than the 202
   }
 
@@ -101,12 +102,13 @@ export class Feed {
     conversation.logCursor = event.id;
     keep(`log.${conversation.id}`, event.id);
     if (event.type === "notice") this.onNotice(event);
+    else this.onFlow(conversation, event);
   }
 
-  #unknown(conversation) {
+  #unknown(conversation, jobIds) {
     if (this.#reloading.has(conversation)) return;
     this.#reloading.add(conversation);
-    this.reload(conversation).finally(() => this.#reloading.delete(conversation));
+    this.reload(conversation, jobIds).finally(() => this.#reloading.delete(conversation));
   }
 
   #drain(conversation) {
@@ -118,7 +120,7 @@ export class Feed {
     }
     const others = [...this.#early.keys()].filter((jobId) => jobId.startsWith(`${conversation.id}.`));
     for (const jobId of others) this.#early.delete(jobId);
-    if (others.length) this.#unknown(conversation);
+    if (others.length) this.#unknown(conversation, others);
   }
 
   #take(conversation, turn, event, { draining = false } = {}) {

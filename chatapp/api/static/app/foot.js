@@ -24,7 +24,7 @@ export class Foot {
     const open = isOpen(turn);
     this.element.hidden = !turn.jobId || (open && !turn.events);
     this.copy.hidden = open || !turn.text;
-    const time = !open && turn.endedAt ? span(turn.endedAt - turn.createdAt) : null;
+    const time = !open && turn.endedAt > turn.createdAt ? span(turn.endedAt - turn.createdAt) : null;
     const facts = [turn.model, usageOf(turn.usage), time, finishOf(turn)].filter(Boolean);
     this.facts.replaceChildren(...facts.map((fact) => h("span", {}, fact)));
     this.toggle.textContent = turn.events ? count(turn.events, "event") : "details";

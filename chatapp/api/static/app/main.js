@@ -4,8 +4,8 @@ import { Api, fetchConfig } from "./api.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { byId, h } from "./dom.js";
-import { offerExamples } from "./examples.js";
 import { Feed } from "./feed.js";
+import { Flows } from "./flows.js";
 import { Identity } from "./identity.js";
 import { LinkState } from "./link.js";
 import { notice, notify, toast } from "./notices.js";
@@ -14,7 +14,7 @@ import { Sidebar } from "./sidebar.js";
 import { announce, installTheme } from "./signals.js";
 import { Socket } from "./socket.js";
 import { Thread } from "./thread.js";
-import { applyJob } from "./turn.js";
+import { applyJob, isOpen, newTurn, numberOf } from "./turn.js";
 
 const START_AGAIN = 2_000;
 const READ_OUT = 1_000; // characters of an answer that screen readers are given when it is complete
@@ -38,7 +38,8 @@ class Page {
       socket: this.socket,
       onChange: (conversation, turn) => this.#turnChanged(conversation, turn),
       onNotice: notice,
-      reload: (conversation) => this.#reload(conversation).catch(notify),
+      onFlow: (conversation, event) => this.flows.feed.take(conversation, event),
+      reload: (conversation, jobIds) => this.#reload(conversation, jobIds).catch(notify),
     });
     this.posting = new Posting({
       api: this.api,
@@ -56,7 +57,20 @@ class Page {
       onProblem: notify,
     });
     this.composer = new Composer({ onSend: (text) => this.send(text), onEscape: () => this.#stopHead(), scripted: this.scripted });
-    offerExamples({ scripted: this.scripted, onPick: (text) => this.send(text) });
+    this.flows = new Flows({
+      api: this.api,
+      socket: this.socket,
+      flows: config.flows ?? [],
+      scripted: this.scripted,
+      shown: () => this.#shown,
+      onBegun: (session, from) => this.#begun(session, from),
+      onEnded: (id) => this.sidebar.gone(id),
+      onCards: () => this.thread.refresh(),
+      onSession: (session) => this.sidebar.take(session),
+      onChoose: () => this.composer.focus(),
+      onPick: (text) => this.send(text),
+      onProblem: notify,
+    });
     this.#offerModels(config.models ?? []);
     this.#bind();
   }
@@ -73,8 +87,12 @@ class Page {
   /** Post a message in the conversation that is shown. */
   send(text) {
     const conversation = this.#shown;
-    if (!conversation.id) this.#unborn.add(conversation);
-    this.posting.send(conversation, { message: text, ...this.#model() });
+    const begins = !conversation.id;
+    if (begins) {
+      this.#unborn.add(conversation);
+      conversation.flow = this.flows.chosen;
+    }
+    this.posting.send(conversation, { message: text, ...this.#model(), ...(begins && this.flows.asked) });
     this.thread.goToEnd();
   }
 
@@ -85,6 +103,8 @@ class Page {
       edit: (turn) => this.#edit(turn),
       look: (turn) => this.#look(turn),
       older: (conversation) => this.#loadOlder(conversation).catch(notify),
+      reply: (text) => this.#leave(() => this.send(text)),
+      decide: (action, answer) => this.#leave(() => this.flows.decide(action, answer)),
     };
   }
 
@@ -120,6 +140,19 @@ class Page {
     this.composer.born(sessionId);
   }
 
+  /** A flow speaks first: its turn has no question. It is shown unless the user has gone elsewhere meanwhile. */
+  #begun({ job, ...session }, from) {
+    const id = session.session_id;
+    const conversation = this.#conversation(id);
+    Object.assign(conversation, { loaded: true, flow: session.flow });
+    if (job && !conversation.find(job.job_id)) conversation.add(unasked(job));
+    this.feed.follow(conversation);
+    this.sidebar.take(session);
+    if (this.#shown !== from || from.turns.length) return;
+    history.pushState(null, "", `#/${id}`);
+    this.#route();
+  }
+
   async #look(turn) {
     try {
       applyJob(turn, await this.api.job(turn.jobId));
@@ -130,6 +163,8 @@ class Page {
   }
 
   #turnChanged(conversation, turn) {
+    if (!isOpen(turn) && turn.jobId && !turn.settled) this.flows.feed.refresh(conversation);
+    turn.settled = !isOpen(turn);
     if (conversation === this.#shown) {
       this.thread.update(turn);
       if (turn.announced !== turn.status) announce(said(turn));
@@ -144,6 +179,7 @@ class Page {
     this.feed.resume();
     this.posting.wake();
     this.sidebar.catchUp().catch(notify);
+    if (this.#shown?.loaded) this.flows.feed.refresh(this.#shown);
     if (this.#shown && !this.#shown.loaded) this.#load(this.#shown);
   }
 
@@ -161,6 +197,8 @@ class Page {
     this.composer.open(id);
     this.composer.focus();
     this.#title();
+    this.#shown.flow ??= this.sidebar.flow(id);
+    this.flows.show(this.#shown);
     if (id && !(this.#shown.loaded && this.feed.isFollowing(this.#shown))) this.#load(this.#shown);
   }
 
@@ -185,16 +223,30 @@ class Page {
     }
   }
 
-  async #reload(conversation) {
+  /** Read the newest messages, and the jobs among `jobIds` that have none: a flow's own words that are not said yet. */
+  async #reload(conversation, jobIds = []) {
     const first = !conversation.loaded;
     const page = await this.api.conversation(conversation.id);
+    const seen = new Set([...conversation.turns, ...page.messages.map((message) => ({ jobId: message.job_id }))].map(({ jobId }) => jobId));
+    const wanted = seen.size ? jobIds : [...jobIds, `${conversation.id}.1`];
+    await Promise.all([...new Set(wanted)].filter((jobId) => !seen.has(jobId)).map((jobId) => this.#readUnasked(conversation, jobId)));
     conversation.merge(page.messages);
+    for (const turn of conversation.turns) turn.settled ??= !isOpen(turn);
     if (first) conversation.older = page.next;
     this.feed.follow(conversation);
     for (const turn of conversation.turns) this.#turnChanged(conversation, turn);
     if (this.#shown !== conversation) return;
     this.thread.refresh();
     if (first) this.thread.goToEnd();
+  }
+
+  async #readUnasked(conversation, jobId) {
+    try {
+      const job = await this.api.job(jobId);
+      if (!conversation.find(jobId)) applyJob(conversation.add(unasked(job)), job);
+    } catch (problem) {
+      if (problem.status !== 404) throw problem; // a conversation without any turn
+    }
   }
 
   async #loadOlder(conversation) {
@@ -268,6 +320,9 @@ class Page {
     }
   }
 }
+
+/** A turn of the flow's own, as a job tells of it. */
+const unasked = ({ job_id: jobId, created_at: at }) => newTurn({ jobId, number: numberOf(jobId), createdAt: Date.parse(at), status: "queued" });
 
 const SAID = {
   queued: "Queued.",

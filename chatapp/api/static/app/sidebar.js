@@ -1,7 +1,9 @@
 // The list of conversations: newest first, by day; open, rename, delete. Other tabs hear of what changes here.
 
+import { confirmed } from "./dialogs.js";
 import { byId, h, icon } from "./dom.js";
-import { dayOf, titleOf } from "./words.js";
+import { destinationOf } from "./profile.js";
+import { dayOf, flowName, titleOf } from "./words.js";
 
 export class Sidebar {
   #sessions = new Map();
@@ -45,6 +47,26 @@ export class Sidebar {
     if (!this.#loaded) await this.load();
   }
 
+  /** What the server says of one conversation. */
+  take(session) {
+    const isNew = !this.#sessions.has(session.session_id);
+    this.#take([session]);
+    this.paint();
+    this.onTitle();
+    if (isNew) this.#tabs.postMessage({});
+  }
+
+  /** How the messages of a conversation are answered; null when it is not in the list. */
+  flow(sessionId) {
+    return this.#sessions.get(sessionId)?.flow ?? null;
+  }
+
+  /** A conversation was removed on the server: say so, here and in the other tabs. */
+  gone(sessionId) {
+    this.#tabs.postMessage({ gone: sessionId });
+    this.onDeleted(sessionId);
+  }
+
   /** A conversation is gone: here, or on the server. */
   drop(sessionId) {
     if (this.#sessions.delete(sessionId)) this.paint();
@@ -76,7 +98,7 @@ export class Sidebar {
   }
 
   title(sessionId) {
-    return sessionId ? titleOf(this.#sessions.get(sessionId)?.title) : "New chat";
+    return sessionId ? nameOf(this.#sessions.get(sessionId)) : "New chat";
   }
 
   mark({ current = this.#current, busy = this.#busy }) {
@@ -105,8 +127,11 @@ export class Sidebar {
 
   #item(session) {
     const { session_id: id } = session;
-    const name = titleOf(session.title);
-    const link = h("a.session-link", { href: `#/${id}`, title: name, onclick: () => this.drawer(false) }, h("i.busy"), h("span", { dir: "auto" }, name));
+    const name = nameOf(session);
+    const about = aboutOf(session);
+    const lines = h("span.session-lines", {}, h("span", { dir: "auto" }, name), about && h("small", { dir: "auto" }, about));
+    const hover = [name, about].filter(Boolean).join("\n");
+    const link = h("a.session-link", { href: `#/${id}`, title: hover, onclick: () => this.drawer(false) }, h("i.busy"), lines);
     if (id === this.#current) link.setAttribute("aria-current", "page");
     const row = h("div.session", { dataset: { session: id } }, link);
     row.classList.toggle("is-busy", this.#busy.has(id));
@@ -159,29 +184,32 @@ export class Sidebar {
   }
 
   async #delete(session) {
-    if (!(await confirmed(titleOf(session.title)))) return;
+    const text = `“${nameOf(session)}” can then be reached by nobody. What is stored of it is erased some days later.`;
+    if (!(await confirmed({ title: "Delete this conversation?", text, yes: "Delete", no: "Keep it" }))) return;
     try {
       await this.api.remove(session.session_id);
     } catch (problem) {
       if (problem.status !== 404) return this.onProblem(problem);
     }
-    this.#tabs.postMessage({ gone: session.session_id });
-    this.onDeleted(session.session_id);
+    this.gone(session.session_id);
   }
+}
+
+const isPlain = (flow) => !flow || flow === "chat";
+
+/** A conversation that its flow has begun has no title yet. */
+const nameOf = (session) => (session?.title || isPlain(session?.flow) ? titleOf(session?.title) : flowName(session.flow));
+
+/** The second line of a conversation: its flow, what that says of it, and the destination if that does not name it. */
+function aboutOf({ flow, summary, recommended_destination: found }) {
+  if (isPlain(flow)) return summary ?? "";
+  const destination = destinationOf(found)?.title ?? "";
+  const parts = [flowName(flow), summary, (summary ?? "").includes(destination) ? "" : destination];
+  return parts.filter(Boolean).join(" · ");
 }
 
 /** Which session's link or button has the focus. */
 function focusedIn(list) {
   const row = list.contains(document.activeElement) && document.activeElement.closest(".session");
   return row ? { id: row.dataset.session, place: [...row.children].indexOf(document.activeElement) } : null;
-}
-
-function confirmed(title) {
-  const dialog = byId("confirm");
-  byId("confirm-text").textContent = `“${title}” can then be reached by nobody. What is stored of it is erased some days later.`;
-  dialog.returnValue = "no";
-  dialog.showModal();
-  return new Promise((done) => {
-    dialog.onclose = () => done(dialog.returnValue === "yes");
-  });
 }

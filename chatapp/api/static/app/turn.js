@@ -23,6 +23,7 @@ export function newTurn(fields) {
     model: null,
     usage: null,
     finishReason: null,
+    quickReplies: [], // what may be chosen instead of typing
     error: null,
     attempt: 0,
     retry: null,
@@ -130,6 +131,7 @@ function end(turn, event) {
   else turn.incomplete = !wasRead;
   Object.assign(turn, { retry: null, model: event.model ?? turn.model, usage: event.usage ?? turn.usage });
   turn.finishReason = event.finish_reason ?? null;
+  turn.quickReplies = event.quick_replies ?? [];
 }
 
 /** Remember an event for the list below the answer; deltas in a row share a line. */
@@ -169,6 +171,7 @@ function takeJob(turn, job) {
   Object.assign(turn, { status: job.status, preview: null, retry: null, incomplete: false, stopping: false, error: job.error ?? null });
   Object.assign(turn, { usage: job.usage ?? null, finishReason: job.finish_reason ?? null, attempt: job.attempt });
   if (job.answer !== null && job.answer !== undefined) turn.text = job.answer;
+  turn.quickReplies = job.quick_replies ?? [];
   turn.startedAt = Date.parse(job.started_at) || null;
   turn.endedAt = Date.parse(job.ended_at) || turn.endedAt;
 }
@@ -183,5 +186,6 @@ export function applyMessage(turn, message) {
   if (message.role === "assistant") {
     Object.assign(turn, { text: message.text, preview: null, incomplete: false });
     turn.endedAt ??= Date.parse(message.created_at);
+    turn.quickReplies = message.quick_replies ?? [];
   }
 }

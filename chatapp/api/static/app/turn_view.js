@@ -15,16 +15,19 @@ export class TurnView {
   #waiting = false;
 
   /**
-   * `actions`: again(turn), cancel(turn), edit(turn), look(turn); `position()` says how many open turns stand before this one;
-   * `onPaint()` after it may have grown.
+   * `actions`: again(turn), cancel(turn), edit(turn), look(turn), reply(text); `position()` says how many open turns stand before
+   * this one, `isLast()` whether none comes after it; `onPaint()` after it may have grown. `cards` is the place of its actions.
    */
-  constructor(turn, { actions, position, onPaint }) {
-    Object.assign(this, { turn, actions, position, onPaint });
+  constructor(turn, { actions, position, isLast, onPaint }) {
+    Object.assign(this, { turn, actions, position, isLast, onPaint });
     this.said = h("div.said", { dir: "auto" });
     this.body = h("div.prose", { dir: "auto" });
     this.prose = new Prose(this.body);
     this.foot = new Foot(turn, { onLook: actions.look });
-    this.answer = h("div.answer", {}, this.body, this.#makeState(), this.#makeProblem(), this.foot.element, this.foot.trace);
+    this.cards = h("div.cards", {});
+    this.replies = h("div.replies", { role: "group", ariaLabel: "Quick replies" });
+    const { element: foot, trace } = this.foot;
+    this.answer = h("div.answer", {}, this.body, this.#makeState(), this.#makeProblem(), this.cards, foot, trace, this.replies);
     this.element = h("article.turn", { id: turn.key }, this.said, this.answer);
     this.paint();
   }
@@ -69,11 +72,21 @@ export class TurnView {
     if (turn.jobId) this.element.dataset.job = turn.jobId;
     this.element.setAttribute("aria-busy", String(open));
     write(this.said, turn.input);
+    this.said.hidden = !turn.input; // the flow's own turn
     this.said.title = timeOf(turn.createdAt);
     this.#paintText(open);
     this.again.disabled = false; // something came of it
     this.tick();
+    this.paintReplies();
     this.foot.paint();
+  }
+
+  /** Show what may be chosen instead of typing: below the last answer only. */
+  paintReplies() {
+    const replies = this.turn.status === "completed" && this.isLast() ? this.turn.quickReplies : [];
+    this.replies.hidden = !replies.length;
+    const same = replies.length === this.replies.children.length && replies.every((text, i) => text === this.replies.children[i].textContent);
+    if (!same) this.replies.replaceChildren(...replies.map((text) => h("button.reply", { type: "button", dir: "auto", onclick: () => this.actions.reply(text) }, text)));
   }
 
   /** Paint what changes with time alone. */

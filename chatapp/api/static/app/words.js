@@ -93,3 +93,25 @@ export function usageOf(usage) {
 
 const ENDED_EARLY = { length: "cut at the token limit", content_filter: "stopped by the content filter", tool_calls: "asked for a tool" };
 export const finishOf = (turn) => ENDED_EARLY[turn.finishReason] ?? null;
+
+/** A name of a program, for people: "heart_rate_bpm" becomes "Heart rate bpm". */
+export function labelOf(name) {
+  const words = String(name).replace(/([a-z])([A-Z])/g, "$1 $2").replace(/[_-]+/g, " ").trim();
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
+const instant = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+/** Any JSON value as a line of text. */
+export function readable(value) {
+  if (value === null || value === undefined) return "";
+  if (Array.isArray(value)) return value.map(readable).join(", ");
+  if (typeof value === "object") return JSON.stringify(value);
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value === "number") return number.format(value);
+  return INSTANT.test(value) && Date.parse(value) ? instant.format(Date.parse(value)) : value;
+}
+
+/** The name of a flow, for people. */
+export const flowName = (flow) => labelOf(flow ?? "");
