@@ -4,7 +4,7 @@
 
 import { h, icon } from "./dom.js";
 import { factList } from "./facts.js";
-import { labelOf, timeOf } from "./words.js";
+import { labelOf, readable, timeOf } from "./words.js";
 
 const STATES = {
   staged: ["Waiting for your yes", "bolt", ""],
@@ -31,7 +31,7 @@ export class ActionCard {
     this.confirm = this.#button("button.button.primary.small", "Confirm", "confirm");
     this.cancel = this.#button("button.button.small", "Cancel", "cancel");
     this.buttons = h("div.action-buttons", {}, this.confirm, this.cancel);
-    this.element = h("section.action", { dataset: { action: action.action_id } }, h("header", {}, this.name, this.status), this.description, this.payload, h("footer", {}, this.note, this.buttons));
+    this.element = h("section.action", { role: "group", dataset: { action: action.action_id } }, h("header", {}, this.name, this.status), this.description, this.payload, h("footer", {}, this.note, this.buttons));
     this.paint(action);
   }
 
@@ -68,11 +68,15 @@ const dots = () => h("span.dots", { ariaHidden: "true" }, h("i"), h("i"), h("i")
 /** What is to be said of an action beside its state. */
 function noteOf({ status, expires_at: until, error, result }) {
   const why = error?.message ? String(error.message).replace(/[^.!?…]$/, "$&.") : "";
-  if (status === "staged") return `Can be confirmed until ${timeOf(Date.parse(until))}.`;
+  if (status === "staged") return `Can be confirmed until ${untilWhen(until)}.`;
   if (status === "confirmed" && why) return `${why} It is tried again.`;
   if (status === "executed") return typeof result?.reference === "string" ? `Reference: ${result.reference}` : typeof result?.note === "string" ? result.note : "";
-  return [STATES[status]?.[2], why].filter(Boolean).join(" ");
+  const plain = STATES[status]?.[2] ?? "";
+  return why.startsWith(plain) ? why : [status === "failed" && why ? plain.replace(/\.$/, ":") : plain, why].filter(Boolean).join(" ");
 }
+
+const untilWhen = (until) => (isToday(Date.parse(until)) ? timeOf(Date.parse(until)) : readable(until));
+const isToday = (ms) => new Date(ms).toDateString() === new Date().toDateString();
 
 /** What screen readers are told of an action. */
 export const spoken = ({ name, status }) => `${labelOf(name)}: ${STATES[status]?.[0] ?? status}. ${STATES[status]?.[2] ?? ""}`;

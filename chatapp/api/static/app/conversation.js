@@ -36,9 +36,11 @@ export class Conversation {
     return this.turns.filter((other) => other !== turn && isOpen(other) && this.turns.indexOf(other) < this.turns.indexOf(turn)).length;
   }
 
-  /** The last turn: what may be chosen instead of typing belongs to it alone. */
-  isLast(turn) {
-    return this.shown.at(-1) === turn;
+  /** Whether a turn still waits for an answer of the user's: it is the last one, and what it proposed is not decided otherwise. */
+  isAsking(turn) {
+    const proposed = this.actions.filter((action) => turnOf(action) === turn.number);
+    const undecided = !proposed.length || proposed.some(({ status }) => status === "staged");
+    return undecided && this.shown.at(-1) === turn;
   }
 
   add(turn) {
@@ -65,6 +67,9 @@ export class Conversation {
     this.loaded = true;
   }
 }
+
+/** The number of the turn that proposed an action: its id begins with it. */
+export const turnOf = ({ action_id: id }) => Number(/^a(\d+)-/.exec(id)?.[1] ?? NaN);
 
 function fromMessage(message) {
   const { job_id: jobId, status } = message;

@@ -204,7 +204,8 @@ const nameOf = (session) => (session?.title || isPlain(session?.flow) ? titleOf(
 function aboutOf({ flow, summary, recommended_destination: found }) {
   if (isPlain(flow)) return summary ?? "";
   const destination = destinationOf(found)?.title ?? "";
-  const parts = [flowName(flow), summary, (summary ?? "").includes(destination) ? "" : destination];
+  const name = flowName(flow);
+  const parts = [(summary ?? "").startsWith(name) ? "" : name, summary, (summary ?? "").includes(destination) ? "" : destination];
   return parts.filter(Boolean).join(" · ");
 }
 

@@ -1,6 +1,7 @@
 // The list of turns on the screen, and a scroll position that follows the answer without fighting the reader.
 
 import { ActionCard } from "./action_card.js";
+import { turnOf } from "./conversation.js";
 import { byId, h } from "./dom.js";
 import { isOpen } from "./turn.js";
 import { TurnView } from "./turn_view.js";
@@ -98,7 +99,7 @@ export class Thread {
     const view = new TurnView(turn, {
       actions: this.actions,
       position: () => conversation.position(turn),
-      isLast: () => conversation.isLast(turn),
+      isAsking: () => conversation.isAsking(turn),
       onPaint: () => this.#follow(),
     });
     this.#views.set(turn.key, view);
@@ -132,9 +133,6 @@ export class Thread {
 }
 
 const OPEN_ACTIONS = new Set(["staged", "confirmed", "executing", "unknown"]);
-
-/** The number of the turn that proposed an action: its id begins with it. */
-const turnOf = ({ action_id: id }) => Number(/^a(\d+)-/.exec(id)?.[1] ?? NaN);
 
 /** Make the elements the children of a parent; those that are there already are not moved, and keep the focus. */
 function put(parent, elements) {

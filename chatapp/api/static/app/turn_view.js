@@ -16,10 +16,10 @@ export class TurnView {
 
   /**
    * `actions`: again(turn), cancel(turn), edit(turn), look(turn), reply(text); `position()` says how many open turns stand before
-   * this one, `isLast()` whether none comes after it; `onPaint()` after it may have grown. `cards` is the place of its actions.
+   * this one, `isAsking()` whether it waits for an answer; `onPaint()` after it may have grown. `cards` is the place of its actions.
    */
-  constructor(turn, { actions, position, isLast, onPaint }) {
-    Object.assign(this, { turn, actions, position, isLast, onPaint });
+  constructor(turn, { actions, position, isAsking, onPaint }) {
+    Object.assign(this, { turn, actions, position, isAsking, onPaint });
     this.said = h("div.said", { dir: "auto" });
     this.body = h("div.prose", { dir: "auto" });
     this.prose = new Prose(this.body);
@@ -83,7 +83,7 @@ export class TurnView {
 
   /** Show what may be chosen instead of typing: below the last answer only. */
   paintReplies() {
-    const replies = this.turn.status === "completed" && this.isLast() ? this.turn.quickReplies : [];
+    const replies = this.turn.status === "completed" && this.isAsking() ? this.turn.quickReplies : [];
     this.replies.hidden = !replies.length;
     const same = replies.length === this.replies.children.length && replies.every((text, i) => text === this.replies.children[i].textContent);
     if (!same) this.replies.replaceChildren(...replies.map((text) => h("button.reply", { type: "button", dir: "auto", onclick: () => this.actions.reply(text) }, text)));
