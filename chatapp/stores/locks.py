@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DAY_SECONDS = 86_400
-SKEW_MS = 1_000
+SKEW_MS = 2_000
 """Clocks of two machines differ by less (AnchoredClock): a lease is taken over only so long after its end."""
 
 TRY_SECONDS = (0.05, 0.2)
