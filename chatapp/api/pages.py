@@ -18,7 +18,7 @@ bp = Blueprint("pages", __name__)
 
 STATIC = Path(__file__).with_name("static")
 GUIDES = Path(__file__).parents[2] / "docs"
-FOR_CLIENTS = ("websocket", "events-over-http", "sessions", "client", "errors")
+FOR_CLIENTS = ("websocket", "events-over-http", "sessions", "webhooks", "client", "errors")
 """The guides that are shown to who writes a client."""
 
 DEV_USER = "demo"
