@@ -210,6 +210,7 @@ def test_an_interview_is_begun_once_when_its_answer_is_lost(open_page: OpenPage,
     begin(page, "interview")
     expect(prose(page, 1)).to_contain_text("Hello")
     assert len(keys) == 2
+    assert keys[0]
     assert keys[0] == keys[1]
     session_id = session_of(page)
     found = httpx.get(f"{stack.api}/sessions/{session_id}", headers=stack.headers()).json()

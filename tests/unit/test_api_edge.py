@@ -224,6 +224,7 @@ def test_the_page_signs_in_by_itself_in_development_only():
     shown = create_app(dev).test_client().get("/app-config").json
     assert shown["ws_url"] == "ws://127.0.0.1:8001/ws"
     assert shown["models"] == ["gpt-5-mini"]
+    assert shown["flows"] == [{"name": "chat", "opens": False}, {"name": "interview", "opens": True}]
     assert dev.tokens.verify(shown["dev_token"]).user_id == "demo"
     production = {
         "env": "production",

@@ -12,6 +12,7 @@ import { announce } from "./signals.js";
 
 export class Flows {
   #keys = new Map(); // of beginnings whose answer has not come
+  #heard = new WeakMap(); // the states of actions, by conversation
 
   /**
    * `shown()` gives the conversation on the screen; `onBegun(session, from)` when one was begun while `from` was shown,
@@ -87,14 +88,15 @@ export class Flows {
   #changed(conversation) {
     if (conversation !== this.shown()) return;
     this.panel.show(conversation.profile);
-    this.#announce(conversation.actions);
+    this.#announce(conversation);
     this.onCards(conversation);
   }
 
   /** Screen readers hear of what becomes of an action while it is on the screen. */
-  #announce(actions) {
-    const before = this.heard ?? new Map();
-    this.heard = new Map(actions.map((action) => [action.action_id, action.status]));
+  #announce(conversation) {
+    const { actions } = conversation;
+    const before = this.#heard.get(conversation) ?? new Map();
+    this.#heard.set(conversation, new Map(actions.map((action) => [action.action_id, action.status])));
     for (const action of actions) if ((before.get(action.action_id) ?? action.status) !== action.status) announce(spoken(action));
   }
 }

@@ -128,7 +128,7 @@ export class TurnView {
     const unsent = turn.status === "unsent";
     this.again.hidden = !isRetryable(turn);
     this.again.lastChild.data = unsent ? "Send again" : "Try again";
-    this.edit.hidden = !(unsent || this.again.hidden);
+    this.edit.hidden = !(unsent || this.again.hidden) || !turn.input;
   }
 }
 
