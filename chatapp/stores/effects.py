@@ -6,7 +6,7 @@ answer was lost.
 
 import random
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -68,9 +68,8 @@ class EffectStore:
             KeyConditionExpression="SessionId = :session AND begins_with(ActionId, :prefix)",
             ConsistentRead=True,
         )
-        with store_errors():
-            answer = self._client.query(**request)
-        found = [effect_of(from_item(i)) for i in answer["Items"]]
+        # All pages: they come in the order of names, in which `a10-0` stands before `a2-0`, so the newest may be on any of them.
+        found = [effect_of(item) for item in _all(self._client.query, request)]
         return sorted(found, key=lambda e: e.created_at, reverse=True)[:limit]
 
     # --- what users do
@@ -137,40 +136,19 @@ class EffectStore:
 
     def open_work(self, shard: int, *, now: int, limit: int) -> list[tuple[EffectId, int]]:
         """Read a shard of the index of open work: (effect, wake_at) whose time has come. A hint, perhaps stale."""
-        answer = self._open(shard, now, Limit=limit)
+        request = _open_in(self._table, shard, "OpenShard = :shard AND WakeAt <= :now", now=now) | {"Limit": limit}
+        with store_errors():
+            answer = self._client.query(**request)
         return [(EffectId(i["SessionId"], i["ActionId"]), i["WakeAt"]) for i in map(from_item, answer["Items"])]
 
     def all_open(self) -> list[EffectId]:
         """Name all that is confirmed, executing, unknown, or on its way to the dead-letter queue: 16 queries of an index."""
-        found: list[EffectId] = []
-        for shard in range(OPEN_SHARDS):
-            more: dict[str, Any] = {}
-            while True:
-                answer = self._open(shard, None, **more)
-                found += [EffectId(i["SessionId"], i["ActionId"]) for i in map(from_item, answer["Items"])]
-                if "LastEvaluatedKey" not in answer:
-                    break
-                more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
-        return found
+        requests = [_open_in(self._table, shard, "OpenShard = :shard") for shard in range(OPEN_SHARDS)]
+        return [EffectId(i["SessionId"], i["ActionId"]) for request in requests for i in _all(self._client.query, request)]
 
     def scan(self) -> Iterator[Effect]:
         """Read all effects there are, of every session: the whole table, at the price of its size."""
-        more: dict[str, Any] = {}
-        while True:
-            with store_errors():
-                answer = self._client.scan(**call(self._table, **more))
-            yield from (effect_of(from_item(i)) for i in answer["Items"])
-            if "LastEvaluatedKey" not in answer:
-                return
-            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
-
-    def _open(self, shard: int, now: int | None, **more: Any) -> Any:
-        values, condition = {"shard": shard}, "OpenShard = :shard"
-        if now is not None:
-            values, condition = values | {"now": now}, condition + " AND WakeAt <= :now"
-        request = call(self._table, values=values, IndexName=OPEN_WORK.name, KeyConditionExpression=condition, **more)
-        with store_errors():
-            return self._client.query(**request)
+        yield from map(effect_of, _all(self._client.scan, call(self._table)))
 
     # --- writing
 
@@ -212,6 +190,23 @@ class EffectStore:
                 return False, effect_of(found) if found else None
             raise StoreUnavailable("the end of an effect met another write") from error
         return True, self.get(effect.id)
+
+
+def _all(ask: Callable[..., Any], request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Read all pages of a query or a scan: one holds at most 1 MB."""
+    more: dict[str, Any] = {}
+    while True:
+        with store_errors():
+            answer = ask(**request, **more)
+        yield from map(from_item, answer["Items"])
+        if "LastEvaluatedKey" not in answer:
+            return
+        more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+
+def _open_in(table: str, shard: int, condition: str, **values: Any) -> dict[str, Any]:
+    """Write a query of a shard of the index of open work."""
+    return call(table, values={"shard": shard, **values}, IndexName=OPEN_WORK.name, KeyConditionExpression=condition)
 
 
 def _moving(effect: Effect, move: Move) -> tuple[str, str, dict[str, Any]]:

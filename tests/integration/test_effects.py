@@ -12,7 +12,7 @@ from chatapp.flows.effects import EffectRunner
 from chatapp.model import JobId, new_session_id
 from chatapp.ports import Called, CallOutcome
 from config.resources import EFFECTS
-from tests.integration.effects_kit import owed, staged
+from tests.integration.effects_kit import owed, put, staged
 from tests.integration.test_answer import events
 
 DONE = Called(outcome=CallOutcome.DONE, result={"reference": "r-1"})
@@ -333,3 +333,12 @@ def test_writes_whose_answer_was_lost_are_recognised(services):
     move = called(claims[0][1], DONE, limits, by="m", now=now)
     assert [services.effects.move(claims[0][1], move)[0] for _ in range(2)] == [True, True]
     assert services.effects.move(claims[0][1], replace(move, by="x"))[0] is False
+
+
+def test_the_newest_actions_are_found_however_many_there_are(services):
+    """DynamoDB reads 1 MB at a time, in the order of names: `a10-0` comes before `a2-0`."""
+    session_id, expires_at = new_session_id(), services.clock.now() + 3_600_000
+    for turn in (1, 2, 10, 3, 4):
+        action = EffectId.action(session_id, turn, 0)
+        put(services, id=action, name="book", status=EffectStatus.STAGED, expires_at=expires_at, payload={"text": "x" * 300_000})
+    assert [action.id.id for action in services.effects.actions(session_id, limit=3)] == ["a4-0", "a3-0", "a10-0"]
