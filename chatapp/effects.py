@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from chatapp.model import is_session_id
 
-_ID = re.compile(r"([ad])([0-9a-z-]{1,40})")
+_ID = re.compile(r"([ad])(?!0)([0-9a-z-]{1,40})")
 
 
 class Kind(StrEnum):

@@ -1,5 +1,6 @@
 """How effects are stored: values to items and back."""
 
+import re
 from typing import Any
 
 from chatapp.effects import Effect, EffectId, EffectStatus, Move
@@ -9,10 +10,20 @@ DAY_MS = 86_400_000
 KEPT_MS = 30 * DAY_MS
 """How long an effect is kept after its end, or a staged action after its time. `unknown` ones stay until they are resolved."""
 
+_OF_TURN = re.compile(r"a([1-9][0-9]{0,8})-([0-9]+)")
+_ZEROS = re.compile(r"^a0+")
+
 
 def effect_key(effect_id: EffectId) -> dict[str, Any]:
-    """Make the key of an effect's item."""
-    return {"SessionId": effect_id.session_id, "ActionId": effect_id.id}
+    """Make the key of an effect's item. Turn numbers are padded there: a session's actions stand in the order of their turns."""
+    action = _OF_TURN.fullmatch(effect_id.id)
+    stored = f"a{action[1]:0>9}-{action[2]}" if action else effect_id.id
+    return {"SessionId": effect_id.session_id, "ActionId": stored}
+
+
+def effect_id_of(item: dict[str, Any]) -> EffectId:
+    """Read the id of an effect from its item, or from that of an index."""
+    return EffectId(item["SessionId"], _ZEROS.sub("a", item["ActionId"]))
 
 
 def effect_item(effect: Effect) -> dict[str, Any]:
@@ -60,7 +71,7 @@ def move_fields(effect: Effect, move: Move) -> dict[str, Any]:
 def effect_of(item: dict[str, Any]) -> Effect:
     """Read an effect from its item."""
     return Effect(
-        id=EffectId(item["SessionId"], item["ActionId"]),
+        id=effect_id_of(item),
         user_id=item["UserId"],
         name=item["Name"],
         status=EffectStatus(item["Status"]),

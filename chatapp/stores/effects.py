@@ -24,7 +24,7 @@ from chatapp.stores.dynamo import (
     refused_item,
     store_errors,
 )
-from chatapp.stores.effect_records import effect_item, effect_key, effect_of, move_fields
+from chatapp.stores.effect_records import effect_id_of, effect_item, effect_key, effect_of, move_fields
 from chatapp.stores.records import shard_of
 from config.resources import OPEN_SHARDS, OPEN_WORK
 
@@ -61,16 +61,19 @@ class EffectStore:
         return effect_of(from_item(answer["Item"])) if "Item" in answer else None
 
     def actions(self, session_id: str, *, limit: int = 100) -> list[Effect]:
-        """Read a session's actions, consistently, the newest first."""
+        """Read a session's actions, consistently, the newest first: at most `limit`, whatever there are."""
         request = call(
             self._table,
             values={"session": session_id, "prefix": "a"},
             KeyConditionExpression="SessionId = :session AND begins_with(ActionId, :prefix)",
             ConsistentRead=True,
+            ScanIndexForward=False,
+            Limit=limit,
         )
-        # All pages: they come in the order of names, in which `a10-0` stands before `a2-0`, so the newest may be on any of them.
-        found = [effect_of(item) for item in _all(self._client.query, request)]
-        return sorted(found, key=lambda e: e.created_at, reverse=True)[:limit]
+        with store_errors():
+            answer = self._client.query(**request)
+        found = [effect_of(from_item(i)) for i in answer["Items"]]
+        return sorted(found, key=lambda e: e.created_at, reverse=True)
 
     # --- what users do
 
@@ -139,12 +142,12 @@ class EffectStore:
         request = _open_in(self._table, shard, "OpenShard = :shard AND WakeAt <= :now", now=now) | {"Limit": limit}
         with store_errors():
             answer = self._client.query(**request)
-        return [(EffectId(i["SessionId"], i["ActionId"]), i["WakeAt"]) for i in map(from_item, answer["Items"])]
+        return [(effect_id_of(i), i["WakeAt"]) for i in map(from_item, answer["Items"])]
 
     def all_open(self) -> list[EffectId]:
         """Name all that is confirmed, executing, unknown, or on its way to the dead-letter queue: 16 queries of an index."""
         requests = [_open_in(self._table, shard, "OpenShard = :shard") for shard in range(OPEN_SHARDS)]
-        return [EffectId(i["SessionId"], i["ActionId"]) for request in requests for i in _all(self._client.query, request)]
+        return [effect_id_of(i) for request in requests for i in _all(self._client.query, request)]
 
     def scan(self) -> Iterator[Effect]:
         """Read all effects there are, of every session: the whole table, at the price of its size."""

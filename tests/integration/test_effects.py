@@ -11,6 +11,8 @@ from chatapp.flows.effect_life import EffectLimits, called
 from chatapp.flows.effects import EffectRunner
 from chatapp.model import JobId, new_session_id
 from chatapp.ports import Called, CallOutcome
+from chatapp.stores.dynamo import to_item
+from chatapp.stores.effect_records import effect_key
 from config.resources import EFFECTS
 from tests.integration.effects_kit import owed, put, staged
 from tests.integration.test_answer import events
@@ -163,7 +165,7 @@ def test_an_action_without_a_readable_answer_is_unknown_and_never_called_again(s
     assert action.id in services.effects.all_open()
     item = services.dynamodb.get_item(
         TableName=services.settings.table_name("pending-actions"),
-        Key={"SessionId": {"S": action.id.session_id}, "ActionId": {"S": action.id.id}},
+        Key=to_item(effect_key(action.id)),
     )["Item"]
     assert "ExpiresAt" not in item
 

@@ -389,10 +389,10 @@ def test_keywords_decide_when_no_model_can_be_asked(nurse, failure):
 
 
 def test_the_same_words_are_asked_about_once(nurse):
-    """The answer is kept for every nurse."""
+    """The answer is kept for every nurse, of the same words to the letter: a model reads what the eye does not."""
     nurse.model.answers = ['{"intent": "help", "language": "pt"}']
     assert "O que você pode dizer" in nurse.says("Como isso funciona?")
-    assert "O que você pode dizer" in nurse.says("como isso funciona ?")
+    assert "O que você pode dizer" in nurse.says("Como isso funciona?")
     assert len(nurse.model.asked) == 1
 
 

@@ -4,14 +4,14 @@ import logging
 from collections.abc import Generator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from chatapp.errors import AnswerMalformed, ExternalUnavailable
 from chatapp.flows.interview import prompts
-from chatapp.flows.interview.profile import Iata, Language, Profile, Word, clean
+from chatapp.flows.interview.profile import CURRENCY, MAX_PRICE, Iata, Language, Profile, Reason, Word
 from chatapp.flows.interview.state import Destination, InterviewState
 from chatapp.flows.port import Asked
 from chatapp.flows.structured import form_of, structured
@@ -20,13 +20,8 @@ from chatapp.ports import External
 
 log = logging.getLogger(__name__)
 
-MAX_REASON_CHARS = 600
 SOONEST = timedelta(days=7)
 """Nobody leaves earlier than that."""
-
-
-def _reason(text: str) -> str:
-    return clean(text, MAX_REASON_CHARS)
 
 
 class Recommendation(BaseModel):
@@ -34,14 +29,14 @@ class Recommendation(BaseModel):
 
     destination: Word
     iata: Iata
-    reason: Annotated[str, AfterValidator(_reason)]
+    reason: Reason
 
 
 class _Price(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel)
 
-    grand_total: float = Field(ge=0, allow_inf_nan=False)
-    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    grand_total: float = Field(ge=0, le=MAX_PRICE, allow_inf_nan=False)
+    currency: str = Field(pattern=CURRENCY)
 
 
 class _Offer(BaseModel):

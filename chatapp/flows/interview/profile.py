@@ -15,6 +15,9 @@ MAX_ENTRIES = 10
 MAX_TRAVELLERS = 9
 """Most that one flight search takes (Amadeus, Flight Offers Search)."""
 MAX_BUDGET = 10_000_000
+MAX_PRICE = 1e9
+MAX_REASON_CHARS = 600
+CURRENCY = r"^[A-Z]{3}$"
 IATA = re.compile(r"[A-Z]{3}")
 
 
@@ -40,6 +43,10 @@ def _iata(code: str) -> str:
     return code
 
 
+def _reason(text: str) -> str:
+    return clean(text, MAX_REASON_CHARS)
+
+
 def _in_order(months: list[int]) -> list[int]:
     return sorted(set(months))
 
@@ -48,6 +55,7 @@ def _in_order(months: list[int]) -> list[int]:
 Words: TypeAlias = Annotated[list[str], AfterValidator(_entries), Field(min_length=1)]
 Word: TypeAlias = Annotated[str, AfterValidator(_word)]
 Iata: TypeAlias = Annotated[str, AfterValidator(_iata)]
+Reason: TypeAlias = Annotated[str, AfterValidator(_reason)]
 
 
 class Checked(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, computed_field, model_validator
 from pydantic.alias_generators import to_pascal
 
-from chatapp.flows.interview.profile import Checked, Iata, Key, Language, Origin, Profile, Word
+from chatapp.flows.interview.profile import CURRENCY, MAX_PRICE, Checked, Iata, Key, Language, Origin, Profile, Reason, Word
 from chatapp.model import State
 
 KEYS: tuple[Key, ...] = get_args(Key)
@@ -26,10 +26,10 @@ class Destination(Checked):
 
     name: Word
     iata: Iata
-    reason: str
-    price: float | None = None
-    currency: str | None = None
-    departure_date: str | None = None
+    reason: Reason
+    price: float | None = Field(None, ge=0, le=MAX_PRICE)
+    currency: str | None = Field(None, pattern=CURRENCY)
+    departure_date: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d$")
 
 
 class InterviewState(BaseModel):
@@ -50,7 +50,7 @@ class InterviewState(BaseModel):
     children_said: int | None = Field(None, ge=0, le=99)
     origin_choices: list[Origin] = Field([], max_length=MAX_CHOICES)
     recommended_destination: Destination | None = None
-    recommended_for: str | None = None
+    recommended_for: str | None = Field(None, max_length=64)
     past_destinations: list[Word] = Field([], max_length=MAX_PAST)
 
     @model_validator(mode="before")

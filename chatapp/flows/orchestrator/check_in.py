@@ -2,8 +2,10 @@
 
 import re
 
+from pydantic import Field
+
 from chatapp.flows.orchestrator.payloads import ShiftCheckIn
-from chatapp.flows.orchestrator.state import OrchestratorState, Shift
+from chatapp.flows.orchestrator.state import OrchestratorState, Shift, Time
 from chatapp.flows.orchestrator.subflow import Draft, Said, SubFlow
 from chatapp.flows.orchestrator.texts import Texts, at
 from chatapp.model import timestamp
@@ -14,8 +16,8 @@ _PLACE = re.compile(r"\b(?:setor|ala|ward|unit|unidade|leito|local)\b\s*[:=]?\s*
 class Arrival(Draft):
     """When the nurse arrived (ms since 1970), and where."""
 
-    arrived_at: int
-    place: str | None = None
+    arrived_at: Time
+    place: str | None = Field(None, max_length=60)
 
 
 class CheckIn(SubFlow[Arrival]):

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from chatapp.errors import ModelError
-from chatapp.flows.orchestrator.intents import Intent, Name, by_keyword, words
+from chatapp.flows.orchestrator.intents import Intent, Name, by_keyword
 from chatapp.flows.port import Asked
 from chatapp.flows.structured import form_of, structured
 from chatapp.model import Finish, Message, ModelRequest, Pending
@@ -34,7 +34,7 @@ def classify(asked: Asked, text: str) -> Generator[Pending, None, tuple[Intent, 
 
     Returns: the intent, and the finish of the model's answer if one was asked.
     """
-    key = {"text": words(text), "question": "?" in text}
+    key = {"text": text}  # to the letter: what the model is not shown the same way must not answer for somebody else
     kept = _recalled(asked.external.recall(CACHE, key))
     if kept is not None:
         return kept, None

@@ -1,7 +1,9 @@
 """The sub-flow that ends a shift: is there anything to add, what was the shift, yes."""
 
+from pydantic import Field
+
 from chatapp.flows.orchestrator.payloads import FinishShift
-from chatapp.flows.orchestrator.state import OrchestratorState, Shift
+from chatapp.flows.orchestrator.state import LastShift, OrchestratorState, Shift, Time
 from chatapp.flows.orchestrator.subflow import Draft, Said, SubFlow
 from chatapp.flows.orchestrator.texts import Texts, at
 from chatapp.model import timestamp
@@ -10,10 +12,10 @@ from chatapp.model import timestamp
 class Closing(Draft):
     """When the shift ended (ms since 1970), whether the nurse had something to add, and what."""
 
-    finished_at: int
+    finished_at: Time
     answered: bool = False
     writes: bool = False
-    remarks: str = ""
+    remarks: str = Field("", max_length=2_000)
 
 
 class Finish(SubFlow[Closing]):
@@ -78,7 +80,7 @@ class Finish(SubFlow[Closing]):
         del action_id, description
         if state.shift is None:
             return state
-        last = self.payload(draft, state).json_object()
+        last = LastShift.model_validate(self.payload(draft, state).json_object())
         return state.model_copy(update={"shift": None, "last_shift": last})
 
 

@@ -60,7 +60,7 @@ def summarized(state: OrchestratorState, texts: Texts) -> Summary:
     if state.shift is not None:
         text = texts.summary_open.format(records=texts.counted(state.shift.count))
         return Summary(text, {"on_shift": True, "records": state.shift.count})
-    records = int(state.last_shift["records"]) if state.last_shift else 0
+    records = state.last_shift.records if state.last_shift else 0
     text = texts.summary_closed.format(records=texts.counted(records)) if state.last_shift else texts.summary_none
     return Summary(text, {"on_shift": False, "records": records})
 

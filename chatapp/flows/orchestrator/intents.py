@@ -50,7 +50,7 @@ _HELP = re.compile(
     r"(?:ajuda|help|menu|socorro|comandos?|commands?|\?+|o que (?:posso|eu posso) (?:dizer|fazer)|what can i (?:say|do))"
 )
 _ARRIVED = re.compile(
-    r"\b(?:cheguei|check ?in|(?:i ?m|i am|im) (?:here|in)|(?:i |i ve |just )*arrived|estou no (?:local|plantao|hospital)|"
+    r"\b(?:cheguei|check ?in|(?:i ?m|i am|im) (?:here|in)|arrived|estou no (?:local|plantao|hospital)|"
     r"(?:iniciar|inicio|iniciando|comecar|comecando|comeco|assumir|assumindo|assumi) (?:do |o |meu )*plantao|"
     r"(?:start|starting|begin|beginning) (?:of )?(?:my |the )?shift)\b"
 )

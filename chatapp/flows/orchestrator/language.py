@@ -14,6 +14,7 @@ _EN = frozenset(
     "please bp hr rr glucose pressure note record finish end start arrived here i am m confirm cancel what can a an "
     "of and complains bed fever want his her".split()
 )
+MAX_ASKED_CHARS = 80
 _ASKED: dict[str, Language] = {
     "english": "en",
     "ingles": "en",
@@ -27,8 +28,8 @@ _ASKED: dict[str, Language] = {
 
 
 def asked_for(text: str) -> Language | None:
-    """Say which language a message asks for, if that is all that it does."""
-    return _ASKED.get(words(text))
+    """Say which language a message asks for, if that is all that it does. A long text is not looked at: it does not."""
+    return _ASKED.get(words(text)) if len(text) <= MAX_ASKED_CHARS else None
 
 
 def detect(text: str) -> Language | None:

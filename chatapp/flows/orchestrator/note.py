@@ -2,9 +2,11 @@
 
 import re
 
+from pydantic import Field, field_validator
+
 from chatapp.flows.orchestrator.payloads import ClinicalNote
 from chatapp.flows.orchestrator.reading import Problem
-from chatapp.flows.orchestrator.state import MAX_RECORDS, OrchestratorState, Record
+from chatapp.flows.orchestrator.state import MAX_RECORDS, OrchestratorState, Record, Time
 from chatapp.flows.orchestrator.subflow import Draft, Said, SubFlow, TooLong
 from chatapp.flows.orchestrator.texts import Texts, at
 from chatapp.flows.orchestrator.vitals import DIASTOLIC, PRESSURE, SIGNS, SYSTOLIC, VitalSigns, label, number, shown
@@ -24,10 +26,17 @@ _OPENING = re.compile(
 class Note(Draft):
     """What is to be written (`recorded_at`: ms since 1970), and what of it needs another answer first."""
 
-    recorded_at: int
+    recorded_at: Time
     signs: VitalSigns = VitalSigns()
-    text: str = ""
+    text: str = Field("", max_length=MAX_NOTE_CHARS)
     problems: tuple[Problem, ...] = ()
+
+    @field_validator("problems")
+    @classmethod
+    def _of_signs(cls, value: tuple[Problem, ...]) -> tuple[Problem, ...]:
+        if any(problem.sign not in {PRESSURE, *SIGNS} for problem in value):
+            raise ValueError("must be of vital signs")
+        return value
 
     @property
     def empty(self) -> bool:

@@ -1,16 +1,21 @@
 """What the orchestrator keeps in the session's state, with the capitalised names under which it is stored."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_pascal
 
+from chatapp.effects import NEVER
 from chatapp.flows.orchestrator.vitals import Language
 from chatapp.model import State
 
 MAX_RECORDS = 100
 """How many of a shift's records are kept by name; the count goes on."""
+
+
+Time: TypeAlias = Annotated[int, Field(ge=0, le=NEVER)]
+"""Milliseconds since 1970, up to the end of the year 9999: states are changed from outside, too."""
 
 
 class Kept(BaseModel):
@@ -25,7 +30,7 @@ class Frame(Kept):
     flow: str
     draft: Mapping[str, Any] = Field(default_factory=dict)
     action_id: str | None = None
-    asked_at: int = 0
+    asked_at: Time = 0
 
 
 class Record(Kept):
@@ -38,18 +43,26 @@ class Record(Kept):
 class Shift(Kept):
     """A shift that has begun. `records` are the last ones, `count` is the number of all."""
 
-    started_at: int
+    started_at: Time
     place: str | None = None
     action_id: str
-    count: int = 0
+    count: int = Field(0, ge=0, lt=10**9)
     records: tuple[Record, ...] = ()
+
+
+class LastShift(BaseModel):
+    """The payload of the last `finish_shift`; what is read of it, and the rest."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    records: int = Field(ge=0, lt=10**9)
 
 
 class Template(Kept):
     """The last template that was sent to the nurse. `opens`: the sub-flow that a yes to it begins."""
 
     name: str
-    sent_at: int
+    sent_at: Time
     opens: str | None = None
 
 
@@ -60,7 +73,7 @@ class OrchestratorState(Kept):
     active_flow: Frame | None = None
     suspended: tuple[Frame, ...] = ()
     shift: Shift | None = None
-    last_shift: Mapping[str, Any] | None = None
+    last_shift: LastShift | None = None
     last_template: Template | None = None
 
     def stored(self) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from chatapp.model import Finish, Part, Pending
 
 NOTHING = Reading(VitalSigns())
 
+MAX_TEMPLATE_CHARS = 1_024
+"""How much of a template's text is read: as much as WhatsApp lets one have. A text may be 32,000 characters."""
+
 _COMMANDS = ("shift_check_in", "finish_shift")
 
 
@@ -54,7 +57,7 @@ def noted(state: OrchestratorState, asked: Asked) -> OrchestratorState:
     """Take note of the templates in an input, and of what a yes to them begins."""
     for part in asked.turn.input:
         if is_template(part):
-            name, text = str(part.get("name", "")), str(part.get("text", ""))
+            name, text = str(part.get("name", "")), str(part.get("text", ""))[:MAX_TEMPLATE_CHARS]
             template = Template(name=name[:200], sent_at=asked.now, opens=_asks_for(name, text))
             state = state.model_copy(update={"last_template": template, "language": state.language or detect(text)})
     return state
