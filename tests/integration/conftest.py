@@ -83,6 +83,24 @@ def user():
 
 
 @pytest.fixture
+def ann(user):
+    """Who owns something."""
+    return f"ann-{user}"
+
+
+@pytest.fixture
+def eve(user):
+    """Who wants it."""
+    return f"eve-{user}"
+
+
+@pytest.fixture
+def people(ann, eve):
+    """Both."""
+    return ann, eve
+
+
+@pytest.fixture
 def submit(services, user):
     """Submit a text as the test's user."""
 

@@ -59,24 +59,6 @@ def servers(settings, tmp_path_factory):
 
 
 @pytest.fixture
-def ann(user):
-    """Who owns something."""
-    return f"ann-{user}"
-
-
-@pytest.fixture
-def eve(user):
-    """Who wants it."""
-    return f"eve-{user}"
-
-
-@pytest.fixture
-def people(ann, eve):
-    """Both."""
-    return ann, eve
-
-
-@pytest.fixture
 def theirs(servers, ann):
     """A job of ann's that is being answered."""
     job_id = JobId.parse(servers.post_chat(ann)["job_id"])

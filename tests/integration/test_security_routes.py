@@ -103,24 +103,6 @@ def servers(settings, tmp_path_factory):
         yield running
 
 
-@pytest.fixture
-def ann(user):
-    """Who owns something."""
-    return f"ann-{user}"
-
-
-@pytest.fixture
-def eve(user):
-    """Who wants it."""
-    return f"eve-{user}"
-
-
-@pytest.fixture
-def people(ann, eve):
-    """Both."""
-    return ann, eve
-
-
 def ask(servers: Pair, route: Route, ids: dict[str, str], user: str | None, body: Any = None) -> Answer:
     """Call a route."""
     shown = {"X-Request-ID": "the-same"}

@@ -24,18 +24,6 @@ def servers(settings, tmp_path_factory):
 
 
 @pytest.fixture
-def ann(user):
-    """Who has a job."""
-    return f"ann-{user}"
-
-
-@pytest.fixture
-def eve(user):
-    """Who wants it."""
-    return f"eve-{user}"
-
-
-@pytest.fixture
 def ticket(servers):
     """Get a ticket of a user."""
 
