@@ -201,9 +201,13 @@ class Commands:
         """
         allow()
         found = self._sessions.get(session_id) if is_session_id(session_id) else None
-        if found is not None and found.user_id == user_id and found.result is not None:
+        if found is None or found.user_id != user_id:
+            raise NotFound
+        if found.result is not None:
             return found
-        return self._conclude(self.own_session(user_id, session_id))
+        if not found.alive(self._clock.now()):
+            raise NotFound
+        return self._conclude(found)  # not read again: if another request ends it now, its result is ours as well
 
     def own_session(self, user_id: str, session_id: str) -> Session:
         """Find the user's living session. Raises: NotFound, StoreUnavailable."""

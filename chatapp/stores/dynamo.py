@@ -37,6 +37,7 @@ CONFLICT_TRIES = 6
 CONFLICT_SECONDS = 0.05
 """A write that meets a transaction on its item is refused, not queued: it is sent again after a moment."""
 
+MAX_DIGITS = 38
 _KEYWORDS = frozenset({"SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "IN", "BETWEEN"})
 _NAME = re.compile(r"(?<![:#\w])[A-Z][A-Za-z]*\b")
 
@@ -79,7 +80,9 @@ def _anchor(client: "DynamoDBClient", clock: AnchoredClock) -> None:
 
 class _Reader(TypeDeserializer):
     def _deserialize_n(self, value: str) -> int | float:
-        return int(value) if value.lstrip("-").isdigit() else float(value)
+        digits = value.lstrip("-")
+        # What has more digits than a number of DynamoDB's was written as 1e125: as an integer it could not be written again.
+        return int(value) if digits.isdigit() and len(digits) <= MAX_DIGITS else float(value)
 
 
 _read = _Reader().deserialize
