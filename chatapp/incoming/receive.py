@@ -80,7 +80,9 @@ class Receive:
         # Without an id of its own a message is told from its repetition by time alone.
         life_ms = self._remember_ms if message.id else self._records.life_ms
         record = Idempotency(_digest("message", kind, own), said, life_ms)
-        name, give_up = _digest("key", kind, key or own), self._clock.monotonic() + self._wait_seconds
+        # Apart: a header is not signed, and must not keep out the message whose id it repeats.
+        name = _digest("key", kind, key) if key else _digest("id", kind, own)
+        give_up = self._clock.monotonic() + self._wait_seconds
         with self._doors.through(name, seconds=self._wait_seconds):
             began = self._begin(name, said, give_up)
             if isinstance(began, Completed):

@@ -127,8 +127,8 @@ class HttpCaller:
         """Say what is to be told; None for nothing, as when it was deleted meanwhile."""
         session_id = delivery.id.session_id
         session = self._sessions.get(session_id)
-        if session is None or session.deleted_at is not None:
-            return None
+        if session is None or (session.deleted_at is not None and session.result is None):
+            return None  # of a session that was ended, its user took the result: what was owed of it before is owed still
         if "turn" in delivery.payload:
             turn = self._turns.get(JobId(session_id, delivery.payload["turn"]))
             message = turn_message(turn, session, delivery) if turn else None

@@ -109,10 +109,10 @@ def reason_of(body: bytes | None) -> str | None:
 
 
 def storable(value: Any, depth: int = MAX_RESULT_DEPTH) -> bool:
-    """Say whether DynamoDB takes a JSON value: its numbers have 38 digits, and its nesting has an end."""
+    """Say whether DynamoDB takes a JSON value: numbers of 38 digits, names of a character at least, an end."""
     match value:
         case dict():
-            return depth > 0 and all(storable(inner, depth - 1) for inner in value.values())
+            return depth > 0 and "" not in value and all(storable(inner, depth - 1) for inner in value.values())
         case list():
             return depth > 0 and all(storable(inner, depth - 1) for inner in value)
         case bool():

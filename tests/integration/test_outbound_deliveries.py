@@ -184,6 +184,14 @@ def test_nothing_is_sent_where_there_is_nothing_to_tell(services, receiver, ende
     assert receiver.requests == []
 
 
+def test_what_was_owed_when_its_session_was_ended_is_delivered(services, receiver, ended):
+    """Its user has asked for what it came to, not for silence."""
+    turn = ended("hello", callback=receiver.url)
+    services.commands.end(turn.user_id, turn.session_id, allow=lambda: None)
+    assert services.caller.call(owed(services, turn)).outcome is CallOutcome.DONE
+    assert received(receiver).json["data"]["job_id"] == str(turn.job_id)
+
+
 def test_a_private_callback_is_refused_unless_it_is_allowed(settings, receiver, services, ended):
     """The receiver sees nothing; the operator's own URLs may be private."""
     delivery = owed(services, ended("hello", callback=receiver.url))

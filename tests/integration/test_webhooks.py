@@ -113,6 +113,13 @@ def test_a_replayed_request_makes_no_second_turn(api, services, key):
     assert services.sessions.get(first.json["session_id"]).turn_count == 1
 
 
+def test_a_header_claims_no_message_id(api):
+    """It is not signed: a captured request that is repeated under it keeps the message of that id not out."""
+    captured, coming = message(api.phone(), "hello"), message(api.phone())
+    assert api.send(captured, **{"X-Idempotency-Key": coming["message_id"]}).status == 202
+    assert api.send(coming).status == 202
+
+
 @pytest.mark.parametrize("header", ["X-Idempotency-Key", "Idempotency-Key"])
 def test_a_key_with_another_payload_is_refused(api, header):
     """Under each name of the header."""

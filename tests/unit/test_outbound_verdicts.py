@@ -113,6 +113,7 @@ def test_a_refusals_reason_is_a_line_of_text(body, reason):
         (b'{"x": ' + b"[" * 40 + b"]" * 40 + b"}", None),
         (b'{"x": ' + b"[" * 1_000 + b"]" * 1_000 + b"}", None),
         (b'{"x": "\\ud800"}', None),
+        ({"x": {"": 1}}, None),
     ],
 )
 def test_a_small_object_is_kept_as_the_result_if_it_can_be_stored(body, result):
