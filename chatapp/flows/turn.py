@@ -58,6 +58,10 @@ RETRY_LOOK_MS = 10_000
 """How long after its due time a turn is left to its own hidden message, before the relay looks."""
 
 
+DEPLOY_MS = 600_000
+"""How old a turn may be and still wait for a worker that has its flow: half way through a deploy old workers receive it too."""
+
+
 @dataclass(frozen=True, slots=True)
 class TurnLimits:
     """Bounds of a turn's run. `wait_for_breaker`: whether a fresh turn waits while the breaker is open."""
@@ -303,6 +307,8 @@ class Answer:
                 # A moment after it half-opens: fresh turns probe first, lest what fails by itself keeps it open for all.
                 pause = (error.retry_after or 1) * random.uniform(1.1, 1.5)  # noqa: S311  as in `_spread`
                 return self._again(turn, turn_log, lease, seconds=pause, counted=None, error=error)
+        elif isinstance(error, FlowUnknown) and self._clock.now() - turn.created_at < DEPLOY_MS:
+            return self._again(turn, turn_log, lease, seconds=_spread(self._limits.retry_seconds), counted=None)
         elif error.transient and failures < self._limits.max_failures and not (turn.restart == "fail" and turn_log.text):
             pause = _spread(self._limits.retry_seconds * 2**turn.failures)
             pause = max(pause, min(error.retry_after or 0, MAX_PAUSE_SECONDS))

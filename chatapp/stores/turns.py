@@ -31,6 +31,8 @@ OPEN_STATES = {"queued": Status.QUEUED.value, "running": Status.RUNNING.value}
 
 COUNTERS = {"failures": "Failures", "hand_backs": "HandBacks"}
 
+VALIDATION = "ValidationError"
+
 BURY_LOOK_MS = 10_000
 """How long a turn that failed for good is left to who ended it, before the relay sees to the dead-letter queue."""
 
@@ -155,10 +157,13 @@ class TurnStore(SubmissionStore):
         try:
             self._transact([{"Update": self._end_write(turn, ending)}, close, *staged])
         except ClientError as error:
-            (code, found), (session_code, session), *_ = cancellations(error)
+            (code, found), (session_code, session), *others = cancellations(error)
+            if VALIDATION in (code, session_code, *(other for other, _ in others)):
+                raise  # an item would be too large: no other moment makes it smaller
             if code == CONDITION_FAILED and found:
-                # Our own end, whose answer was lost, carries our mark.
-                return found.get("EndedBy") == ending.by, turn_of(found)
+                # Our own end, whose answer was lost, carries our mark. A big input is not in this item.
+                now = replace(turn_of(found), input=turn.input, options=turn.options, metadata=turn.metadata)
+                return found.get("EndedBy") == ending.by, now
             if session_code == CONDITION_FAILED and session and write is not None:
                 return Raced(session_of(session))
             raise SessionContended("the end met another write on its session") from error

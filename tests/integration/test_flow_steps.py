@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from chatapp.effects import OUTBOUND, EffectId, EffectStatus, Kind
 from chatapp.errors import AnswerMalformed
+from chatapp.flows import turn as turn_flow
 from chatapp.flows.port import Asked, Change, Flow, Offer, Propose, Summarize, done, put, say
 from chatapp.flows.structured import form_of, structured
 from chatapp.flows.submit import Submission
@@ -23,15 +24,16 @@ class Counting(Flow):
     name = "counting"
     opens = True
 
-    def __init__(self, meanwhile=None):
+    def __init__(self, meanwhile=None, summary=None):
         self.meanwhile = meanwhile
+        self.summary = summary
 
     def run(self, asked: Asked):
         said = text_of(asked.turn.input) or "nothing"
         yield from say(f"You said {said}.")
         yield Change(lambda state: {**state, "Count": state.get("Count", 0) + 1})
         yield put(Last=said, Nested={"weight": 1.5, "list": [1, None, "x"], "yes": True})
-        yield Summarize(Summary(f"last: {said}", {"weight": 1.5}))
+        yield Summarize(Summary(self.summary or f"last: {said}", {"weight": 1.5}))
         if "propose" in said:
             yield Propose("note", {"text": said}, f"Write down {said}")
             yield Offer(("yes", "no"))
@@ -170,6 +172,22 @@ def test_however_a_turn_ends_its_delivery_is_owed(services, ask, flow, ends):
     assert (owed.status, owed.target, owed.payload) == (EffectStatus.CONFIRMED, OUTBOUND, {"turn": turn.number})
     assert owed.wake_at > owed.created_at
     assert services.effects.actions(turn.session_id) == []  # it is nobody's to confirm
+
+
+def test_what_fits_no_item_is_a_fault_and_no_contention(services, ask, flow):
+    """DynamoDB says so at once: the turn is not held until its lease is over."""
+    flow.summary = "x" * 500_000
+    turn = ask("hello")
+    assert (turn.failures, turn.error["code"]) == (1, "turn_failed")
+
+
+def test_a_turn_waits_for_a_worker_that_has_its_flow(services, ask, flow, monkeypatch):
+    """Half way through a deploy that costs it nothing; later it is a fault."""
+    del services.answered_flows["counting"]
+    waits = ask("hello")
+    assert (waits.status, waits.attempt, waits.failures) == (Status.QUEUED, 1, 0)
+    monkeypatch.setattr(turn_flow, "DEPLOY_MS", 0)
+    assert ask("hello").failures == 1
 
 
 def test_a_state_over_the_limit_fails_the_turn_for_good(services, ask, flow):

@@ -96,6 +96,16 @@ def test_an_end_whose_answer_was_lost_is_recognised(services, submit, claim):
     assert found.answer == "a"
 
 
+def test_an_end_whose_answer_was_lost_has_a_big_input_still(services, submit, claim):
+    """It stands in an item of its own; without it the cached history would lack the question."""
+    _, turn = claim(submit("x" * 5_000).job_id)
+    assert turn.input_apart
+    ending = end_of(turn, services)
+    services.turns.end(turn, ending)
+    won, again = services.turns.end(turn, ending)
+    assert (won, again.input) == (True, turn.input)
+
+
 def test_an_end_takes_the_turn_out_of_the_open_ones_and_out_of_the_index(services, submit, claim):
     """In the same transaction."""
     job_id = submit().job_id
