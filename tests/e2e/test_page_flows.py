@@ -190,6 +190,18 @@ def test_nothing_is_lost_with_the_events_of_a_flow(open_page: OpenPage, stack: S
     expect_action(page, "UTI", "cancelled")
 
 
+def test_without_a_socket_what_becomes_of_an_action_is_polled(open_page: OpenPage, stack: Stack) -> None:
+    """A server that refuses the WebSocket keeps nobody from a yes, nor from what came of it."""
+    refused = {"before": lambda page: page.route_web_socket(stack.ws, lambda ws: ws.close(code=4502))}
+    page = open_page(**refused, color_scheme="dark", viewport=PHONE)
+    begin(page, "orchestrator")
+    send(page, "cheguei, setor Polling")
+    expect_action(page, "Polling", "staged")
+    shoot(page, "phone-action")
+    page.get_by_role("button", name="Confirm").click()
+    expect_action(page, "Polling", "executed")
+
+
 def test_an_interview_is_begun_once_when_its_answer_is_lost(open_page: OpenPage, complaints: Complaints, stack: Stack) -> None:
     """The page asks again under the same key, and shows the first question although no message names its turn yet."""
     complaints.expect("net::ERR_FAILED")
