@@ -115,7 +115,9 @@ def test_an_interview_on_a_phone_by_keyboard(open_page: OpenPage) -> None:
     expect(answer(page, "origin")).to_be_visible()
     page.get_by_role("button", name="End the interview").click()
     question.get_by_role("button", name="End it").click()
-    expect(page.get_by_role("dialog", name="The interview has ended")).to_contain_text("3 of 7")
+    result = page.get_by_role("dialog", name="The interview has ended")
+    expect(result).to_contain_text("3 of 7")
+    expect(result.locator("dd", has_text="no answer")).to_have_count(4)
     shoot(page, "phone-interview-ended")
 
 

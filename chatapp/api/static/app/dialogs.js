@@ -20,6 +20,6 @@ export function confirmed({ title, text, yes, no }) {
 /** Show what an interview came to. */
 export function showResult(profile) {
   byId("result-text").textContent = `${profile.answered} of ${profile.available} questions were answered.`;
-  byId("result-facts").replaceChildren(profileView(profile));
+  byId("result-facts").replaceChildren(profileView(profile, { ended: true }));
   byId("result").showModal();
 }

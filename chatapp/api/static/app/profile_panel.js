@@ -42,15 +42,20 @@ export class ProfilePanel {
   }
 }
 
-/** The answers in the order of the questions, and the destination. */
-export function profileView({ answers, destination }) {
+/** The answers in the order of the questions, and the destination; `ended`: nothing more is asked. */
+export function profileView({ answers, destination }, { ended = false } = {}) {
   const rows = answers.map(({ key, label, value, isNext }) => {
-    const row = h("div", { dataset: { answer: key } }, h("dt", {}, label), h("dd", { dir: "auto" }, value ?? (isNext ? "being asked" : "not yet")));
+    const row = h("div", { dataset: { answer: key } }, h("dt", {}, label), h("dd", { dir: "auto" }, value ?? unanswered(ended, isNext)));
     row.classList.toggle("known", value !== null);
-    row.classList.toggle("next", value === null && isNext);
+    row.classList.toggle("next", value === null && isNext && !ended);
     return row;
   });
   return h("div", {}, h("dl.profile-list", {}, ...rows), destination && destinationView(destination));
+}
+
+function unanswered(ended, isNext) {
+  if (ended) return "no answer";
+  return isNext ? "being asked" : "not yet";
 }
 
 function destinationView({ title, reason, price }) {

@@ -113,7 +113,7 @@ export class Thread {
     if (left < NEAR) this.#sticks = true;
     else if (scrollTop < this.#lastTop) this.#sticks = false;
     this.#lastTop = scrollTop;
-    this.toEnd.hidden = left < NEAR * 2;
+    this.toEnd.hidden = left < NEAR * 2 || !this.#conversation?.turns.length;
   }
 
   #follow() {
