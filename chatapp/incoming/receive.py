@@ -79,7 +79,8 @@ class Receive:
         own = message.id or said
         # Without an id of its own a message is told from its repetition by time alone.
         life_ms = self._remember_ms if message.id else self._records.life_ms
-        record = Idempotency(_digest("message", kind, own), said, life_ms)
+        # One name space for both kinds: a signature names no path, and a template must not come again as a person's words.
+        record = Idempotency(_digest("message", own), said, life_ms)
         # Apart: a header is not signed, and must not keep out the message whose id it repeats.
         name = _digest("key", kind, key) if key else _digest("id", kind, own)
         give_up = self._clock.monotonic() + self._wait_seconds

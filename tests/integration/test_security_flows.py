@@ -338,6 +338,16 @@ def test_a_signature_is_read_in_one_way(servers):
     assert knock(servers, body, size, good) == 202
 
 
+def test_a_template_is_not_brought_again_as_a_persons_words(servers):
+    """Body and signature would do for the other path: "sim" would be a yes that nobody has said."""
+    body = message(template="shift_starts", text="sim")
+    signed = {HEADER: sign(SECRET.encode(), body)}
+    assert servers.send("POST", TEMPLATE, body=body, headers=signed).status == 202
+    for key in ({}, {"X-Idempotency-Key": "another"}):
+        assert servers.send("POST", INGEST, body=body, headers=signed | key).status == 422
+    assert servers.send("POST", TEMPLATE, body=body, headers=signed).headers["idempotency-replayed"] == "true"
+
+
 def test_ten_thousand_unknown_fields_mean_nothing(servers):
     """Those of names that we use elsewhere, too."""
     named = {"user_id": "root", "session_id": "f" * 32, "callback": "http://127.0.0.1/", "flow": "chat", "__proto__": {}, "": 1}

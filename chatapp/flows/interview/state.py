@@ -41,7 +41,9 @@ class InterviewState(BaseModel):
     that were recommended before it.
     """
 
-    model_config = ConfigDict(alias_generator=to_pascal, populate_by_name=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_pascal, populate_by_name=True, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
     profile_data: Profile = Profile()
     language: Language | None = None

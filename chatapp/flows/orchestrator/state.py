@@ -21,7 +21,9 @@ Time: TypeAlias = Annotated[int, Field(ge=0, le=NEVER)]
 class Kept(BaseModel):
     """A part of the state. Unknown names are kept: a later version or an operator wrote them. Times: ms since 1970."""
 
-    model_config = ConfigDict(alias_generator=to_pascal, populate_by_name=True, extra="allow", frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_pascal, populate_by_name=True, extra="allow", frozen=True, hide_input_in_errors=True
+    )
 
 
 class Frame(Kept):
