@@ -130,7 +130,7 @@ def test_the_ready_file_tells_where_everything_is(start: Start) -> None:
     """Scripts find addresses, a token, the pids and the variables to join with; nobody else may read it."""
     dev = start({"aws": SERVE, "worker": SERVE})
     told = dev.ready()
-    assert set(told) == {"api", "ws", "llm", "redis", "aws", "token", "pids", "env"}
+    assert set(told) == {"api", "ws", "llm", "redis", "aws", "partners", "token", "pids", "env"}
     assert set(told["pids"]) == {"aws", "worker"}
     assert all(psutil.pid_exists(pid) for pid in told["pids"].values())
     assert told["env"] == {"ANSWER": "42"}

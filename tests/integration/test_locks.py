@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from chatapp.errors import LockTaken, StoreUnavailable
 from chatapp.stores.dynamo import call, from_item, transact
-from chatapp.stores.locks import FENCE, LockStore
+from chatapp.stores.locks import FENCE, SKEW_MS, LockStore
 from tests.fakes import FakeClock
 from tests.integration.lock_child import CONTENDERS, KEY
 from tests.integration.workers import env_of, until
@@ -76,7 +76,7 @@ def test_time_ends_a_lease_not_the_table(make, clock, name):
         assert old.lost
         with pytest.raises(LockTaken), make().hold(name):
             pytest.fail("it was taken within what clocks may differ")
-        clock.ms += 1_001
+        clock.ms += SKEW_MS + 1
         with make().hold(name) as new:
             assert (new.token > old.token, new.lost) == (True, False)
     assert make().acquire(name, "relay") is not None
@@ -111,7 +111,7 @@ def test_a_transaction_asks_whether_the_lease_still_stands(services, make, clock
 
         with make().hold(name) as old:
             write(old)
-            clock.ms += LEASE_MS + 2_000
+            clock.ms += LEASE_MS + SKEW_MS + 1
             with make().hold(name) as new:
                 with pytest.raises(ClientError):
                     write(old)
@@ -131,7 +131,7 @@ def test_a_resource_refuses_lower_tokens(services, make, clock, name):
 
         with make().hold(name) as old:
             write(old)
-            clock.ms += LEASE_MS + 2_000
+            clock.ms += LEASE_MS + SKEW_MS + 1
             with make().hold(name) as new:
                 write(new)
                 with pytest.raises(ClientError):
@@ -168,7 +168,7 @@ def test_a_store_that_is_away_costs_the_lease_and_no_more(services, make, clock,
         assert not held.lost
     with pytest.raises(LockTaken), make().hold(name):
         pytest.fail("it was not given back")
-    clock.ms += LEASE_MS + 1_001
+    clock.ms += LEASE_MS + SKEW_MS + 1
     with make().hold(name) as again:
         assert again.token > held.token
 
