@@ -151,6 +151,4 @@ class EffectRunner:
         done, _ = self._outcomes.store(effect, move, seconds=RECORD_SECONDS)
         if not done:
             return  # somebody else has seen to it
-        if move.status is EffectStatus.UNKNOWN and effect.status is not EffectStatus.UNKNOWN:
-            log.error("what became of %s (%s) is not known: see `actions list --status unknown`", effect.id, effect.name)
         self._outcomes.follow_up(effect, move)

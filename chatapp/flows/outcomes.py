@@ -60,6 +60,8 @@ class Outcomes:
         after = moved(before, move)
         if after.status is not before.status:
             self.tell(after)
+            if after.status is EffectStatus.UNKNOWN:
+                log.error("what became of %s (%s) is not known: see `actions list --status unknown`", after.id, after.name)
         if move.owed is not None:
             self._wake(move.owed)
         if after.dlq_pending:

@@ -138,7 +138,7 @@ def test_actions_are_confirmed_and_cancelled_and_two_tabs_agree(open_page: OpenP
     expect(page.locator(".example").first).to_contain_text("cheguei")
     send(page, f"PA 120x80, nota: {mark} uma")
     expect_action(page, f"{mark} uma", "staged")
-    expect(card(page, f"{mark} uma")).to_contain_text("Systolic mmhg")
+    expect(card(page, f"{mark} uma")).to_contain_text("Systolic (mmHg)")
     expect(card(page, f"{mark} uma")).to_contain_text("Can be confirmed until")
     expect(reply(page, "Sim")).to_be_visible()
     shoot(page, "action-staged")
@@ -250,7 +250,7 @@ STATES = {
     "executing": "Being carried out",
     "executed": "Done",
     "failed": "Failed",
-    "unknown": "an operator will look",
+    "unknown": "it is looked into",
     "cancelled": "Nothing was done",
     "expired": "not confirmed in time",
 }

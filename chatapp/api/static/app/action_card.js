@@ -12,7 +12,7 @@ const STATES = {
   executing: ["Being carried out", "dots", ""],
   executed: ["Done", "check", ""],
   failed: ["Failed", "alert", "It was not carried out."],
-  unknown: ["Not known", "alert", "Nobody knows whether it happened: an operator will look."],
+  unknown: ["Not known", "alert", "Whether it was carried out is not known yet: it is looked into, and never repeated."],
   cancelled: ["Cancelled", "close", "Nothing was done."],
   expired: ["Expired", "close", "It was not confirmed in time. Nothing was done."],
 };
@@ -72,6 +72,7 @@ function noteOf({ status, expires_at: until, error, result }) {
   if (status === "confirmed" && why) return `${why} It is tried again.`;
   if (status === "executed") return typeof result?.reference === "string" ? `Reference: ${result.reference}` : typeof result?.note === "string" ? result.note : "";
   const plain = STATES[status]?.[2] ?? "";
+  if (status === "unknown") return plain; // what is stored as the error says the same
   return why.startsWith(plain) ? why : [status === "failed" && why ? plain.replace(/\.$/, ":") : plain, why].filter(Boolean).join(" ");
 }
 

@@ -94,10 +94,16 @@ export function usageOf(usage) {
 const ENDED_EARLY = { length: "cut at the token limit", content_filter: "stopped by the content filter", tool_calls: "asked for a tool" };
 export const finishOf = (turn) => ENDED_EARLY[turn.finishReason] ?? null;
 
-/** A name of a program, for people: "heart_rate_bpm" becomes "Heart rate bpm". */
+/** How units are written that stand at the end of a field's name. */
+const UNITS = { mmhg: "mmHg", bpm: "bpm", percent: "%", celsius: "°C", "mg dl": "mg/dL" };
+
+/** A name of a program, for people: "heart_rate_bpm" becomes "Heart rate (bpm)". */
+
 export function labelOf(name) {
   const words = String(name).replace(/([a-z])([A-Z])/g, "$1 $2").replace(/[_-]+/g, " ").trim();
-  return words.charAt(0).toUpperCase() + words.slice(1);
+  const label = words.charAt(0).toUpperCase() + words.slice(1);
+  const unit = Object.keys(UNITS).find((word) => label.endsWith(` ${word}`));
+  return unit ? `${label.slice(0, -unit.length - 1)} (${UNITS[unit]})` : label;
 }
 
 const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
