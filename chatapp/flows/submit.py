@@ -5,13 +5,11 @@ The wake-up that follows may fail: the turn is accepted all the same, and the re
 
 import logging
 import random
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from weakref import WeakValueDictionary
 
 from chatapp import failpoints
+from chatapp.doors import Doors
 from chatapp.errors import (
     IdempotencyMismatch,
     InvalidRequest,
@@ -100,13 +98,6 @@ class SubmitLimits:
     phone_life_ms: int = 7 * 24 * 3_600_000
 
 
-class _Door:
-    """Lets one submit at a time into a session, within this process: contention is left to happen between processes."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-
-
 class Submit:
     """Accepts messages."""
 
@@ -119,7 +110,7 @@ class Submit:
         self._cancel = cancel
         self._clock = clock
         self._limits = limits
-        self._doors: WeakValueDictionary[str, _Door] = WeakValueDictionary()
+        self._doors = Doors(lambda: SessionContended(retry_after=1))
 
     def __call__(self, submission: Submission) -> Accepted:
         """Keep the message as a turn, and wake a worker.
@@ -131,7 +122,7 @@ class Submit:
         if submission.session_id is None:
             accepted = self._write(submission, None, give_up)
         else:
-            with self._door(submission.session_id):
+            with self._doors.through(submission.session_id, seconds=GIVE_UP_SECONDS):
                 accepted = self._write(submission, self._sessions.get(submission.session_id), give_up)
         if not accepted.replayed:
             failpoints.hit("api.stored")
@@ -140,16 +131,6 @@ class Submit:
             self._wake(accepted.job_id, submission)
             failpoints.hit("api.sent")
         return accepted
-
-    @contextmanager
-    def _door(self, session_id: str) -> Iterator[None]:
-        door = self._doors.setdefault(session_id, _Door())
-        if not door.lock.acquire(timeout=GIVE_UP_SECONDS):
-            raise SessionContended(retry_after=1)
-        try:
-            yield
-        finally:
-            door.lock.release()
 
     def _write(self, submission: Submission, found: Session | None, give_up: float) -> Accepted:
         while True:

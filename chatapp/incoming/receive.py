@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from chatapp import failpoints
+from chatapp.doors import Doors
 from chatapp.effects import OUTBOUND
 from chatapp.errors import InFlight, NotFound, SessionContended, StoreUnavailable
 from chatapp.flows.submit import Accepted, Idempotency, Submission, Submit
-from chatapp.incoming.doors import Doors
 from chatapp.incoming.messages import Incoming
 from chatapp.model import ModelOptions
 from chatapp.ports import Clock
@@ -68,7 +68,7 @@ class Receive:
         self._clock = clock
         self._remember_ms = remember_ms
         self._wait_seconds = wait_seconds
-        self._doors = Doors()
+        self._doors = Doors(lambda: InFlight(retry_after=1))
 
     def __call__(self, message: Incoming, *, key: str | None, allow: Allow, traceparent: str | None = None) -> Received:
         """Keep a message. `key` is the Idempotency-Key as the sender wrote it.

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatapp.doors import Doors
 from chatapp.errors import BadSignature, InFlight
-from chatapp.incoming.doors import Doors
 from chatapp.incoming.messages import MAX_KEPT_BYTES, IngestedMessage, TemplateFired, e164
 from chatapp.incoming.signature import Signatures, sign
 from config.settings import Settings
@@ -84,7 +84,7 @@ def test_two_kinds_of_messages_never_have_one_fingerprint():
 
 def test_who_waits_at_a_door_for_too_long_goes_away():
     """Another door is free; and this one, once whoever was first has left."""
-    doors = Doors()
+    doors = Doors(InFlight)
     with doors.through("a", seconds=0):
         with doors.through("b", seconds=0):
             pass

@@ -1,11 +1,9 @@
-"""Twins within one process queue up here: only the first of them asks the store who is at work, again and again."""
+"""Who would only get in each other's way queue up here, within this process; between processes the store decides."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from weakref import WeakValueDictionary
-
-from chatapp.errors import InFlight
 
 
 class _Door:
@@ -14,17 +12,18 @@ class _Door:
 
 
 class Doors:
-    """A door for each key, for as long as somebody stands at it."""
+    """A door for each key, for as long as somebody stands at it. `taken` makes what is raised by who has waited too long."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Callable[[], Exception]) -> None:
+        self._taken = taken
         self._doors: WeakValueDictionary[str, _Door] = WeakValueDictionary()
 
     @contextmanager
     def through(self, key: str, *, seconds: float) -> Iterator[None]:
-        """Go through alone, after waiting at most so many seconds. Raises: InFlight."""
+        """Go through alone, after waiting at most so many seconds. Raises: what `taken` makes."""
         door = self._doors.setdefault(key, _Door())
         if not door.lock.acquire(timeout=seconds):
-            raise InFlight(retry_after=1)
+            raise self._taken()
         try:
             yield
         finally:
