@@ -32,10 +32,15 @@ class Extra:
 
     def write(self) -> SessionWrite | None:
         """Say what is to be written into the session; None for nothing. Raises: StateTooLarge."""
+        summary = self._outcome.summary
+        told = [(summary.text, dict(summary.facts))] if summary else []
+        proposed = [(e.description, dict(e.payload)) for e in self.effects]
+        if any(json_bytes(part) > MAX_STATE_BYTES for part in (*told, *proposed)):
+            raise StateTooLarge(f"The flow's summary or a proposal would have over {MAX_STATE_BYTES} bytes")
         self._state = self._outcome.state_after(self._session.state)
         if self._state is None and self._outcome.summary is None:
             return None
-        if self._state is not None and state_bytes(self._state) > MAX_STATE_BYTES:
+        if self._state is not None and json_bytes(self._state) > MAX_STATE_BYTES:
             raise StateTooLarge(f"The flow's state would have over {MAX_STATE_BYTES} bytes")
         return SessionWrite(seen=self._session.version, state=self._state, summary=self._outcome.summary)
 
@@ -54,9 +59,9 @@ def tell_state(events: SessionEvents, flow: Flow, session: Session, state: State
         events.tell(session.id, kind, version=session.version + 1, **fields)
 
 
-def state_bytes(state: State) -> int:
-    """Measure a state as JSON."""
-    return len(json.dumps(state, ensure_ascii=False, separators=(",", ":")).encode())
+def json_bytes(value: Any) -> int:
+    """Measure a value as JSON."""
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def public(effect: Effect, now: int) -> dict[str, Any]:

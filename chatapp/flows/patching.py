@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias
 from pydantic import ValidationError
 
 from chatapp.errors import InvalidRequest, SessionContended, VersionMismatch
-from chatapp.flows.extra import state_bytes, tell_state
+from chatapp.flows.extra import json_bytes, tell_state
 from chatapp.flows.port import Flow
 from chatapp.model import MAX_STATE_BYTES, Session, State
 from chatapp.ports import SessionEvents
@@ -93,7 +93,7 @@ def accepted(state: State, flow: Flow) -> State:
             _refuse([(e["loc"], e["msg"].removeprefix("Value error, ")) for e in error.errors(include_url=False)])
             raise
         state = model.model_dump(mode="json", by_alias=True)
-    if (size := state_bytes(state)) > MAX_STATE_BYTES:
+    if (size := json_bytes(state)) > MAX_STATE_BYTES:
         _refuse([((), f"would make a state of {size} bytes; it may have {MAX_STATE_BYTES}")])
     return state
 

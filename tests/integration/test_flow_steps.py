@@ -24,19 +24,19 @@ class Counting(Flow):
     name = "counting"
     opens = True
 
-    def __init__(self, meanwhile=None, summary=None):
-        self.meanwhile = meanwhile
-        self.summary = summary
+    def __init__(self):
+        self.meanwhile = None
+        self.replies = ("yes", "no")
 
     def run(self, asked: Asked):
         said = text_of(asked.turn.input) or "nothing"
         yield from say(f"You said {said}.")
         yield Change(lambda state: {**state, "Count": state.get("Count", 0) + 1})
         yield put(Last=said, Nested={"weight": 1.5, "list": [1, None, "x"], "yes": True})
-        yield Summarize(Summary(self.summary or f"last: {said}", {"weight": 1.5}))
+        yield Summarize(Summary(f"last: {said}", {"weight": 1.5}))
         if "propose" in said:
             yield Propose("note", {"text": said}, f"Write down {said}")
-            yield Offer(("yes", "no"))
+            yield Offer(self.replies)
         if self.meanwhile:
             self.meanwhile(asked)
         yield done(asked)
@@ -176,8 +176,8 @@ def test_however_a_turn_ends_its_delivery_is_owed(services, ask, flow, ends):
 
 def test_what_fits_no_item_is_a_fault_and_no_contention(services, ask, flow):
     """DynamoDB says so at once: the turn is not held until its lease is over."""
-    flow.summary = "x" * 500_000
-    turn = ask("hello")
+    flow.replies = ("x" * 500_000,)
+    turn = ask("propose it")
     assert (turn.failures, turn.error["code"]) == (1, "turn_failed")
 
 
@@ -196,6 +196,12 @@ def test_a_state_over_the_limit_fails_the_turn_for_good(services, ask, flow):
     turn = ask("x" * 70_000, session_id=first.session_id)
     assert (turn.status, turn.error["code"]) == (Status.FAILED, "state_too_large")
     assert services.sessions.get(first.session_id).state["Last"] == "nothing"
+
+
+def test_a_proposal_over_the_limit_fails_the_turn_for_good(ask):
+    """It would fit no item beside others; nothing of the turn is stored but its end."""
+    turn = ask("propose " + "x" * 70_000)
+    assert (turn.status, turn.error["code"]) == (Status.FAILED, "state_too_large")
 
 
 class City(BaseModel):
