@@ -58,8 +58,10 @@ RETRY_LOOK_MS = 10_000
 """How long after its due time a turn is left to its own hidden message, before the relay looks."""
 
 
+ELSEWHERE_SECONDS = 5.0
 DEPLOY_MS = 600_000
-"""How old a turn may be and still wait for a worker that has its flow: half way through a deploy old workers receive it too."""
+"""How long a turn waits between workers that lack its flow, and how old it may be for that: half way through a deploy old workers
+receive it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +310,7 @@ class Answer:
                 pause = (error.retry_after or 1) * random.uniform(1.1, 1.5)  # noqa: S311  as in `_spread`
                 return self._again(turn, turn_log, lease, seconds=pause, counted=None, error=error)
         elif isinstance(error, FlowUnknown) and self._clock.now() - turn.created_at < DEPLOY_MS:
-            return self._again(turn, turn_log, lease, seconds=_spread(self._limits.retry_seconds), counted=None)
+            return self._again(turn, turn_log, lease, seconds=_spread(ELSEWHERE_SECONDS), counted=None)
         elif error.transient and failures < self._limits.max_failures and not (turn.restart == "fail" and turn_log.text):
             pause = _spread(self._limits.retry_seconds * 2**turn.failures)
             pause = max(pause, min(error.retry_after or 0, MAX_PAUSE_SECONDS))

@@ -14,7 +14,7 @@ from chatapp.model import Session
 from chatapp.ports import Called, CallOutcome
 from chatapp.services import Services
 from chatapp.stores.dynamo import call, from_item
-from chatapp.stores.effect_records import effect_item, effect_of
+from chatapp.stores.effect_records import effect_item, effect_key, effect_of
 from config.resources import VISIBILITY_SECONDS
 from config.settings import Settings
 from tests.unit.effects_model.laws import Laws
@@ -182,7 +182,7 @@ class EffectsWorld(Scheduler):
 
     def effect(self, effect_id: EffectId) -> Effect | None:
         """Read an effect."""
-        item = self.table.items[self.settings.table_name("pending-actions")].get((effect_id.session_id, effect_id.id))
+        item = self.table.items[self.settings.table_name("pending-actions")].get(tuple(effect_key(effect_id).values()))
         return effect_of(from_item(item)) if item else None
 
     def effects(self) -> list[Effect]:
