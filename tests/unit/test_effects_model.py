@@ -44,7 +44,7 @@ def _stepped(monkeypatch):
     logging.disable(logging.NOTSET)
 
 
-def explore(machine, runs=150, *, shrink=False, start=0):
+def explore(machine, runs=100, *, shrink=False, start=0):
     """Run the model so many times; the same runs each time, unless PROTOCOL_EXAMPLES asks for others."""
     first = random.SystemRandom().getrandbits(64) if EXAMPLES else start
     profile = settings(
