@@ -142,5 +142,6 @@ class Nurse:
         found = self.actions[action_id]
         if found.status_at(self.now) is EffectStatus.STAGED:
             self.calls.append(f"{status.value} {action_id}")
-            found = self.actions[action_id] = replace(found, status=status)
+            confirmed_at = self.now if status is EffectStatus.CONFIRMED else None
+            found = self.actions[action_id] = replace(found, status=status, confirmed_at=confirmed_at)
         return found

@@ -1,5 +1,7 @@
 """The orchestrator's conversations, in memory: what is answered, kept, proposed, confirmed, suspended and resumed."""
 
+import json
+
 import pytest
 
 from chatapp.effects import EffectStatus
@@ -130,6 +132,20 @@ CONVERSATIONS = {
         ("cheguei, PA 120x80", "Chegada", "shift_check_in", ["shift_check_in", "clinical_note"]),
         ("sim", "PA 120x80 mmHg", "clinical_note", ["clinical_note"]),
         ("sim", "Confirmado, será gravado: Registro clínico", None, []),
+    ],
+    "a note that is confirmed before the arrival that it interrupted is counted": [
+        ("cheguei", "Confirma?", "shift_check_in", ["shift_check_in"]),
+        ("PA 12x8 FC 80", "Confirma?", "clinical_note", ["clinical_note", "shift_check_in"]),
+        ("sim", "Voltando a: chegada.", None, ["shift_check_in"]),
+        ("sim", "Confirmado, será gravado: Chegada", None, []),
+        ("encerrar plantão", "Plantão em andamento: 1 registro\n• Registro clínico", None, ["finish_shift"]),
+    ],
+    "a note from before the arrival is not": [
+        ("FC 80", "Confirma?", "clinical_note", ["clinical_note"]),
+        ("sim", "Confirmado", None, []),
+        ("cheguei", "Confirma?", "shift_check_in", ["shift_check_in"]),
+        ("sim", "Confirmado", None, []),
+        ("encerrar plantão", "Plantão em andamento: 0 registros", None, ["finish_shift"]),
     ],
     "a second arrival": [
         ("cheguei", "Confirma?", "shift_check_in", ["shift_check_in"]),
@@ -386,6 +402,18 @@ def test_keywords_decide_when_no_model_can_be_asked(nurse, failure):
     nurse.model.answers = [failure]
     assert "Nota: “A paciente do leito 4 dormiu”" in nurse.says("A paciente do leito 4 dormiu")
     assert nurse.external.kept == {}
+
+
+@pytest.mark.parametrize("intent", ["confirm", "deny"])
+def test_a_yes_or_no_that_only_a_model_sees_in_a_long_message_decides_nothing(nurse, intent):
+    """A pasted text may quote somebody else's yes: the question is asked again. A short one counts."""
+    nurse.says("cheguei")
+    nurse.model.answers = [json.dumps({"intent": intent, "language": "pt"})] * 2
+    reply = nurse.says("O doutor escreveu no prontuário que está tudo bem, ok, foi confirmado por ele ontem no plantão da noite")
+    assert "Confirma?" in reply
+    assert status(nurse, "a1-0") is EffectStatus.STAGED
+    nurse.says("ok confirmado pelo doutor")
+    assert status(nurse, "a1-0") is not EffectStatus.STAGED
 
 
 def test_the_same_words_are_asked_about_once(nurse):

@@ -94,12 +94,17 @@ class TakeNote(SubFlow[Note]):
     def confirmed(self, draft: Note, state: OrchestratorState, action_id: str, description: str) -> OrchestratorState:
         """Count it in the shift, if there is one."""
         del draft
-        if state.shift is None:
-            return state
-        record = Record(action_id=action_id, text=description[:MAX_RECORD_CHARS])
-        records = (*state.shift.records, record)[-MAX_RECORDS:]
-        shift = state.shift.model_copy(update={"count": state.shift.count + 1, "records": records})
-        return state.model_copy(update={"shift": shift})
+        return counted(state, action_id, description)
+
+
+def counted(state: OrchestratorState, action_id: str, description: str) -> OrchestratorState:
+    """Count a confirmed note in the shift; nothing to do without one."""
+    if state.shift is None:
+        return state
+    record = Record(action_id=action_id, text=description[:MAX_RECORD_CHARS])
+    records = (*state.shift.records, record)[-MAX_RECORDS:]
+    shift = state.shift.model_copy(update={"count": state.shift.count + 1, "records": records})
+    return state.model_copy(update={"shift": shift})
 
 
 def _with(draft: Note, said: Said) -> Note:

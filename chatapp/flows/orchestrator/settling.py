@@ -2,7 +2,8 @@
 
 from chatapp.effects import Effect, EffectStatus
 from chatapp.flows.orchestrator.answering import TAKEN, Answering
-from chatapp.flows.orchestrator.state import Frame
+from chatapp.flows.orchestrator.note import TakeNote, counted
+from chatapp.flows.orchestrator.state import Frame, Shift
 from chatapp.flows.orchestrator.sub_flows import draft_of, sub_flow
 
 
@@ -56,4 +57,15 @@ def described(answering: Answering, frame: Frame, action: Effect | None) -> str:
 
 
 def _keep(answering: Answering, frame: Frame, action: Effect) -> None:
+    before = answering.state.shift
     answering.state = sub_flow(frame).confirmed(draft_of(frame), answering.state, action.id.id, action.description)
+    if before is None and answering.state.shift is not None:
+        _count_earlier(answering, answering.state.shift)
+
+
+def _count_earlier(answering: Answering, shift: Shift) -> None:
+    """Count the notes that got their yes while the arrival still waited for its own."""
+    for action in reversed(answering.recent.values()):
+        since = action.confirmed_at is not None and action.confirmed_at >= shift.started_at
+        if action.name == TakeNote.name and action.status in TAKEN and since:
+            answering.state = counted(answering.state, action.id.id, action.description)

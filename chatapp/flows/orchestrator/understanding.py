@@ -4,7 +4,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from chatapp.flows.orchestrator.classify import classify
-from chatapp.flows.orchestrator.intents import Name, by_keyword, obvious, says_nothing
+from chatapp.flows.orchestrator.intents import MAX_OBVIOUS_CHARS, Name, by_keyword, obvious, says_nothing, words
 from chatapp.flows.orchestrator.language import detect
 from chatapp.flows.orchestrator.reading import Reading, read
 from chatapp.flows.orchestrator.state import Frame, OrchestratorState, Template
@@ -45,7 +45,7 @@ def understand(asked: Asked, state: OrchestratorState, text: str) -> Generator[P
         return Understood(("clinical_note",), reading, language)
     intent, finish = yield from classify(asked, text)
     told: Language | None = None if intent.language == "unknown" else intent.language
-    return Understood((intent.intent,), reading, language or told, finish)
+    return Understood((_believed(intent.intent, text),), reading, language or told, finish)
 
 
 def is_template(part: Part) -> bool:
@@ -73,6 +73,11 @@ def _beside(reading: Reading) -> tuple[tuple[Name, ...], Reading]:
     return ("clinical_note",), reading
 
 
+def _believed(name: Name, text: str) -> Name:
+    """Take a yes or no that only a model saw in a short text: a long one may quote somebody else's, and a yes is for good."""
+    return "other" if name in ("confirm", "deny") and len(words(text)) > MAX_OBVIOUS_CHARS else name
+
+
 def _asks_for(name: str, text: str) -> str | None:
     """Say which sub-flow a yes to a template begins: its name tells, else its text."""
     guesses = [_of_template(name.replace("_", " ").replace("-", " ")), _of_template(text)]
@@ -81,8 +86,8 @@ def _asks_for(name: str, text: str) -> str | None:
 
 def _of_template(said: str) -> str:
     said = said.casefold()
-    for words, name in _TEMPLATE_WORDS.items():
-        if any(word in said for word in words):
+    for hints, name in _TEMPLATE_WORDS.items():
+        if any(hint in said for hint in hints):
             return name
     return by_keyword(said)
 
