@@ -21,6 +21,7 @@ class Asked:
 
     A turn without input is the flow's to begin (see `Flow.opens`). `actions` are the session's proposed actions; `external` asks
     other APIs through a cache; `now` is the time in milliseconds since 1970; `language` is the setting DEFAULT_LANGUAGE.
+    `ended_at` reads when a turn of the session ended, by its number; None if it has not.
     """
 
     turn: Turn
@@ -31,6 +32,7 @@ class Asked:
     external: External
     now: int
     language: str = "en"
+    ended_at: Callable[[int], int | None] = lambda _number: None
 
 
 @dataclass(frozen=True, slots=True)

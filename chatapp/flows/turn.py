@@ -269,7 +269,12 @@ class Answer:
             external=self._external,
             now=self._clock.now(),
             language=self._limits.language,
+            ended_at=lambda number: self._ended_at(JobId(session.id, number)),
         )
+
+    def _ended_at(self, job_id: JobId) -> int | None:
+        turn = self._turns.get(job_id)
+        return turn.ended_at if turn is not None else None
 
     def _check(self, lease: Lease, turn_log: TurnLog) -> None:
         """Stop here if the attempt must, before anything more is written or paid for."""

@@ -85,6 +85,26 @@ def test_what_was_confirmed_over_http_is_told_and_kept(services, say):
     assert "Shift" in services.sessions.get(first.session_id).state
 
 
+def test_a_yes_that_was_sent_while_a_turn_ran_does_not_answer_what_that_turn_asks(services, user, say):
+    """It was sent after the turn began and before its question was out: the end of the asking turn decides."""
+    sid = say("oi").session_id
+    cache, sent = services.answer._external, []
+
+    class Meanwhile:
+        keep = cache.keep
+
+        def recall(self, *key):
+            yes = Submission(user_id=user, input=(text_part("sim"),), options=ModelOptions("m"), session_id=sid)
+            sent.append(services.submit(yes).job_id)
+            return cache.recall(*key)
+
+    services.answer._external = Meanwhile()
+    assert "Confirma?" in say("paciente dormiu bem", sid).answer
+    services.answer(sent[0])
+    assert "antes desta pergunta" in services.turns.get(sent[0]).answer
+    assert actions(services, sid)["a2-0"].status is EffectStatus.STAGED
+
+
 def test_an_intent_is_asked_for_once_and_kept(services, say):
     """The second nurse with the same words costs no model call."""
     words = f"Como funciona isto aqui, {new_session_id()}?"

@@ -59,14 +59,18 @@ class Nurse:
     summary: Any = None
     proposed: Propose | None = None
     turns: int = 0
+    ends: dict[int, int] = field(default_factory=dict)
     meanwhile: Any = None
 
     def __post_init__(self) -> None:
         self.session_id = new_session_id()
         self.model, self.external = Model(), Memo()
 
-    def says(self, *parts: Any, seconds: int = 60, sent_at: int | None = None, crashes: bool = False) -> str:
-        """Say something, `seconds` after the last time. `crashes`: the attempt dies before its end is stored, another follows."""
+    def says(self, *parts: Any, seconds: int = 60, sent_at: int | None = None, crashes: bool = False, takes_ms: int = 0) -> str:
+        """Say something, `seconds` after the last time; the answer takes `takes_ms`.
+
+        `crashes`: the attempt dies before its end is stored, another follows.
+        """
         self.now += seconds * 1000
         self.turns += 1
         said = tuple(text_part(p) if isinstance(p, str) else p for p in parts)
@@ -78,6 +82,7 @@ class Nurse:
             self._attempt(turn)
             turn = replace(turn, attempt=2)
         text, outcome = self._attempt(turn)
+        self.ends[turn.number] = self.now + takes_ms
         return self._store(turn, text, outcome)
 
     def result(self) -> dict[str, Any]:
@@ -91,7 +96,7 @@ class Nurse:
         )  # fmt: skip
 
     def _attempt(self, turn: Turn) -> tuple[str, Outcome]:
-        asked = Asked(turn, self._session(), (), self.model, self, self.external, self.now, self.language)
+        asked = Asked(turn, self._session(), (), self.model, self, self.external, self.now, self.language, self.ends.get)
         text, outcome, last = "", Outcome(), None
         for step in Orchestrator().run(asked):
             last = step

@@ -268,6 +268,23 @@ def test_a_yes_that_was_sent_before_the_question_is_no_answer_to_it(nurse):
     assert "Confirmado" in nurse.says("sim")
 
 
+@pytest.mark.parametrize(("opening", "asked_next"), [("cheguei, FC 80", "FC 80 bpm"), ("encerrar plantão", "Quer acrescentar")])
+def test_a_yes_that_was_sent_while_the_question_was_still_being_made_is_no_answer_to_it(nurse, opening, asked_next):
+    """A second “sim” 50 ms after the first comes after the asking turn began, and before it said anything."""
+    if opening == "encerrar plantão":
+        for message in ("cheguei", "sim", "FC 80"):
+            nurse.says(message)
+    nurse.says(opening)
+    assert asked_next in nurse.says("sim", takes_ms=80)
+    confirmed = list(nurse.calls)
+    reply = nurse.says("sim", sent_at=nurse.now + 50)
+    assert "antes desta pergunta" in reply
+    assert asked_next in reply
+    assert nurse.calls == confirmed
+    assert "antes desta pergunta" in nurse.says("não", sent_at=nurse.now - 60_000 + 60)
+    assert "antes desta pergunta" not in nurse.says("sim", sent_at=nurse.now)
+
+
 def test_a_proposal_that_the_meantime_has_overtaken_is_made_again(nurse):
     """A note from before the arrival belongs to the shift once that has begun; what is confirmed is what is shown."""
     nurse.says("FC 80")

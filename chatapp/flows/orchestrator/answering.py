@@ -8,9 +8,7 @@ from chatapp.errors import NotFound
 from chatapp.flows.orchestrator.state import Frame, OrchestratorState
 from chatapp.flows.orchestrator.sub_flows import draft_of, sub_flow
 from chatapp.flows.orchestrator.subflow import Said
-from chatapp.flows.port import Propose
-from chatapp.model import Turn
-from chatapp.ports import SessionActions
+from chatapp.flows.port import Asked, Propose
 
 TAKEN = (EffectStatus.CONFIRMED, EffectStatus.EXECUTING, EffectStatus.EXECUTED, EffectStatus.FAILED, EffectStatus.UNKNOWN)
 """The states of an action that has got its yes."""
@@ -19,15 +17,16 @@ TAKEN = (EffectStatus.CONFIRMED, EffectStatus.EXECUTING, EffectStatus.EXECUTED, 
 class Answering:
     """One answer. `lines` are its paragraphs; `said` is the message; actions are confirmed and cancelled at once."""
 
-    def __init__(self, state: OrchestratorState, said: Said, actions: SessionActions, turn: Turn) -> None:
+    def __init__(self, state: OrchestratorState, said: Said, asked: Asked) -> None:
         self.state = state
         self.said = said
         self.texts = said.texts
-        self.turn = turn
+        self.turn = asked.turn
         self.lines: list[str] = []
         self.proposal: Propose | None = None
         self.offers: tuple[str, ...] = ()
-        self._actions = actions
+        self._actions = asked.actions
+        self._ended_at = asked.ended_at
 
     def set(self, **fields: Any) -> None:
         """Change fields of the state."""
@@ -61,6 +60,14 @@ class Answering:
             return self._actions.cancel(action_id)
         except NotFound:
             return None
+
+    def seen(self, frame: Frame) -> bool:
+        """Whether the message was sent after a sub-flow's question: it is out when its turn has ended. Raises: StoreUnavailable.
+
+        A turn takes its time, so that a message may be sent after it has begun and before it says anything.
+        """
+        out = self._ended_at(frame.asked_in) if frame.asked_in else None
+        return self.said.sent_at >= (frame.asked_at if out is None else out)
 
     def status(self, action: Effect | None) -> EffectStatus:
         """Say how an action stands now. One whose item is gone has expired."""

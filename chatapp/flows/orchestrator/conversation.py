@@ -35,7 +35,7 @@ def _answer(answering: Answering) -> None:
     elif not (said.wants("confirm") or said.wants("deny")):
         answering.set(active_flow=settle(answering, frame))
         _take(answering, answering.state.active_flow)
-    elif said.sent_at < frame.asked_at:
+    elif not answering.seen(frame):
         answering.say(answering.texts.unseen)
         present(answering, frame, anew=False)
     elif frame.action_id is not None:

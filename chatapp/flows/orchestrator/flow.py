@@ -69,7 +69,7 @@ def _talk(asked: Asked, state: OrchestratorState, text: str, understood: Underst
     """Let the conversation hear what was understood."""
     texts = _texts(state, asked)
     said = Said(text, understood.intents, understood.reading, texts, asked.now, asked.turn.created_at)
-    talk = Answering(state, said, asked.actions, asked.turn)
+    talk = Answering(state, said, asked)
     if understood.intents:
         hear(talk)
         return talk

@@ -75,8 +75,8 @@ def present(answering: Answering, frame: Frame, *, anew: bool) -> None:
             frame, anew = frame.model_copy(update={"action_id": answering.propose(frame, description)}), True
         answering.say("\n".join(filter(None, (description, sub.hint(draft, texts), texts.confirm))))
         answering.offers = (texts.yes, texts.no)
-    asked_at = answering.said.now if anew else frame.asked_at
-    answering.set(active_flow=frame.model_copy(update={"asked_at": asked_at}))
+    asked = {"asked_at": answering.said.now, "asked_in": answering.turn.number} if anew else {}
+    answering.set(active_flow=frame.model_copy(update=asked))
 
 
 def _begin_one(answering: Answering, name: str) -> None:

@@ -27,12 +27,13 @@ class Kept(BaseModel):
 
 
 class Frame(Kept):
-    """A sub-flow that is open: its draft, the action that waits for a yes, and when the nurse was last asked."""
+    """A sub-flow that is open: its draft, the action that waits for a yes, when the nurse was last asked, and in which turn."""
 
     flow: str
     draft: Mapping[str, Any] = Field(default_factory=dict)
     action_id: str | None = None
     asked_at: Time = 0
+    asked_in: int = Field(0, ge=0)
 
 
 class Record(Kept):
