@@ -10,20 +10,23 @@ from chatapp.model import Session, Status, Turn, timestamp
 
 SENTENCES: Mapping[str, Mapping[str, str]] = {
     "en": {
-        EffectStatus.EXECUTED: "Done, it is registered.",
-        EffectStatus.FAILED: "I could not register it.",
-        EffectStatus.UNKNOWN: "I do not know whether it was registered. It is being checked.",
-        EffectStatus.CANCELLED: "All right, cancelled.",
-        EffectStatus.EXPIRED: "The time to confirm is over.",
+        EffectStatus.EXECUTED: "Done, registered: {what}",
+        EffectStatus.FAILED: "I could not register this: {what}",
+        EffectStatus.UNKNOWN: "I do not know whether this was registered, it is being checked: {what}",
+        EffectStatus.CANCELLED: "All right, cancelled: {what}",
+        EffectStatus.EXPIRED: "The time to confirm is over: {what}",
     },
     "pt": {
-        EffectStatus.EXECUTED: "Pronto, registrado.",
-        EffectStatus.FAILED: "Não consegui registrar.",
-        EffectStatus.UNKNOWN: "Não sei se foi registrado. Estamos verificando.",
-        EffectStatus.CANCELLED: "Certo, cancelado.",
-        EffectStatus.EXPIRED: "O prazo para confirmar acabou.",
+        EffectStatus.EXECUTED: "Pronto, registrado: {what}",
+        EffectStatus.FAILED: "Não consegui registrar: {what}",
+        EffectStatus.UNKNOWN: "Não sei se isto foi registrado, estamos verificando: {what}",
+        EffectStatus.CANCELLED: "Certo, cancelado: {what}",
+        EffectStatus.EXPIRED: "O prazo para confirmar acabou: {what}",
     },
 }
+
+MAX_NAMED_CHARS = 120
+"""How much of an action's description names it. A note may be long; who sent it knows it by its beginning."""
 
 
 def action_body(action: Effect) -> dict[str, Any]:
@@ -64,7 +67,7 @@ def action_message(action: Effect, session: Session, delivery: Effect, language:
     data = {
         "session_id": session.id,
         **_to(session, delivery),
-        "text": sentences.get(status),
+        "text": sentences[status].format(what=_in_a_line(action)) if status in sentences else None,
         "action": {**public(action, delivery.created_at), "status": status},
     }
     return _message(f"action.{status}", delivery.created_at, data)
@@ -73,6 +76,12 @@ def action_message(action: Effect, session: Session, delivery: Effect, language:
 def encoded(body: Mapping[str, Any]) -> bytes:
     """Write a body as it is signed and sent."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _in_a_line(action: Effect) -> str:
+    """Say which action it is: its description in one short line; its name if a flow gave it none."""
+    line = " ".join(action.description.split()) or action.name
+    return line if len(line) <= MAX_NAMED_CHARS else f"{line[: MAX_NAMED_CHARS - 1].rstrip()}…"
 
 
 def _to(session: Session, delivery: Effect) -> dict[str, Any]:

@@ -246,7 +246,8 @@ def test_an_actions_outcome_is_told_in_the_sessions_language(services, receiver,
     delivery = outcome_of(action, EffectStatus.EXECUTED, services.clock.now())
     assert services.caller.call(delivery).outcome is CallOutcome.DONE
     told = received(receiver).json
-    assert (told["type"], told["data"]["to"], told["data"]["text"]) == ("action.executed", PHONE, "Pronto, registrado.")
+    assert (told["type"], told["data"]["to"]) == ("action.executed", PHONE)
+    assert told["data"]["text"] == "Pronto, registrado: Check in at 4B"
     assert (told["data"]["action"]["action_id"], told["data"]["action"]["status"]) == ("a1-0", "executed")
 
 
