@@ -64,7 +64,7 @@ def recommend(messages: Any) -> Mapping[str, Any]:
     language = context["language"]
     named = ", ".join(wanted[:2])
     reason = {
-        "pt": f"Combina com o que você procura ({named}) e cabe no seu orçamento.",
-        "en": f"It suits what you are looking for ({named}) and fits your budget.",
+        "pt": f"Combina com o que você procura ({named}).",
+        "en": f"It suits what you are looking for ({named}).",
     }[language]
     return {"destination": getattr(place, language), "iata": place.code, "reason": reason}

@@ -49,10 +49,10 @@ class _Offers(BaseModel):
 
 def recommend(
     asked: Asked, state: InterviewState, unwanted: tuple[str, ...], language: Language
-) -> Generator[Pending, None, tuple[Destination, Finish]]:
+) -> Generator[Pending, None, tuple[Destination | None, Finish]]:
     """Ask the model for a destination, and the flight search for a price. `unwanted`: destinations not to name again.
 
-    Raises: AnswerMalformed, ModelError.
+    Returns: None for the destination if the model knows only such as were rejected. Raises: AnswerMalformed, ModelError.
     """
     options = replace(asked.turn.options, instructions=prompts.recommend(language, unwanted), **prompts.OPTIONS)
     messages = (Message("user", state.profile_data.model_dump_json()),)
@@ -62,6 +62,8 @@ def recommend(
     if origin is not None and found.iata == origin.iata:
         raise AnswerMalformed("The model recommends the city that the journey begins in")
     destination = Destination(name=found.destination, iata=found.iata, reason=found.reason)
+    if state.rejects(destination):
+        return None, finish
     return _with_price(asked.external, destination, state.profile_data, asked.now), finish
 
 
@@ -90,9 +92,10 @@ def _with_price(external: External, destination: Destination, profile: Profile, 
     if not prices:
         return destination
     cheapest = min(prices, key=lambda price: price.grand_total)
-    return destination.model_copy(
-        update={"price": cheapest.grand_total, "currency": cheapest.currency, "departure_date": leaving}
-    )
+    update = {"price": cheapest.grand_total, "currency": cheapest.currency, "departure_date": leaving}
+    if profile.budget is not None and cheapest.currency == "BRL":
+        update["over_budget"] = cheapest.grand_total > profile.budget
+    return destination.model_copy(update=update)
 
 
 def departure(months: list[int], today: date) -> date:

@@ -10,7 +10,7 @@ from chatapp.flows.interview.origin import Several, Unknown, find, label
 from chatapp.flows.interview.profile import Answers, Language
 from chatapp.flows.interview.questions import QUESTIONS
 from chatapp.flows.interview.reading import Reading, read
-from chatapp.flows.interview.state import Destination, InterviewState, Update
+from chatapp.flows.interview.state import Destination, InterviewState, Rejected, Update
 from chatapp.flows.port import Asked, Change, Flow, Offer, Step, Summarize, done, say
 from chatapp.flows.structured import form_of, structured
 from chatapp.model import Finish, Message, ModelRequest, Pending, Session, State, Summary, text_of
@@ -58,8 +58,9 @@ def _answer(asked: Asked, state: InterviewState, text: str) -> Generator[Step, N
     known = update.of(state)
     said = _said(state, known, reading, language)
     if known.recommendation_is_due or (known.interview_complete and answers.wants_another):
-        unwanted = _unwanted(known) if answers.wants_another else ()
-        found, second = yield from recommend(asked, known, unwanted, language)
+        if answers.wants_another and (standing := known.recommended_destination):
+            update = replace(update, rejected=Rejected(name=standing.name, iata=standing.iata))
+        found, second = yield from recommend(asked, update.of(state), _unwanted(known, answers), language)
         yield from _close(
             state, replace(update, destination=found, recommended_for=known.profile_data.fingerprint), language, said
         )
@@ -95,9 +96,11 @@ def _said(before: InterviewState, known: InterviewState, reading: Reading, langu
     return [sentence for sentence in said if sentence]
 
 
-def _unwanted(state: InterviewState) -> tuple[str, ...]:
-    now = state.recommended_destination
-    return (*state.past_destinations, *((now.name,) if now else ()))
+def _unwanted(state: InterviewState, answers: Answers) -> tuple[str, ...]:
+    """Say what the model is not to name: what was rejected, and for who wants another one all that was recommended."""
+    rejected, now = [one.name for one in state.rejected_destinations], state.recommended_destination
+    shown = [*state.past_destinations, *([now.name] if now else [])] if answers.wants_another else []
+    return tuple(dict.fromkeys([*rejected, *shown]))
 
 
 def _ask(state: InterviewState, update: Update, language: Language, said: list[str]) -> Generator[Step, None, None]:
@@ -119,8 +122,10 @@ def _close(state: InterviewState, update: Update, language: Language, said: list
     """Say the recommendation; shortly if it is the one that stands already."""
     after = update.of(state)
     found = after.recommended_destination
-    if found is not None:
-        price = [texts.priced(found, after.profile_data.budget, language)] if update.destination is not None else []
+    if found is not None and after.rejects(found):
+        said = [*said, texts.NO_OTHER[language], texts.AND_NOW[language]]
+    elif found is not None:
+        price = [texts.priced(found, language)] if update.destination is not None else []
         said = [*said, _named(found, language, new=update.destination is not None), *price, texts.AND_NOW[language]]
     yield from say(" ".join(said))
     if update.origin_choices:

@@ -22,7 +22,10 @@ def _each_once(keys: list[Key]) -> list[Key]:
 
 
 class Destination(Checked):
-    """A recommended destination. `price`: of the cheapest flight found for all travellers, in `currency`, on `departure_date`."""
+    """A recommended destination. `price`: of the cheapest flight found for all travellers, in `currency`, on `departure_date`.
+
+    `over_budget`: whether that is more than the budget; None where nobody knows.
+    """
 
     name: Word
     iata: Iata
@@ -30,6 +33,14 @@ class Destination(Checked):
     price: float | None = Field(None, ge=0, le=MAX_PRICE)
     currency: str | None = Field(None, pattern=CURRENCY)
     departure_date: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d$")
+    over_budget: bool | None = None
+
+
+class Rejected(Checked):
+    """A destination that was not wanted."""
+
+    name: Word
+    iata: Iata
 
 
 class InterviewState(BaseModel):
@@ -38,7 +49,7 @@ class InterviewState(BaseModel):
     `asked_questions`: those that were put to the user, each once. `last_question`: what the next message probably answers.
     `children_said`: children without adults are half an answer. `origin_choices`: the cities that the user is to choose from.
     `recommended_for`: the fingerprint of the profile that the destination was recommended for. `past_destinations`: those
-    that were recommended before it.
+    that were recommended before it. `rejected_destinations`: those of them that were not wanted.
     """
 
     model_config = ConfigDict(
@@ -54,6 +65,7 @@ class InterviewState(BaseModel):
     recommended_destination: Destination | None = None
     recommended_for: str | None = Field(None, max_length=64)
     past_destinations: list[Word] = Field([], max_length=MAX_PAST)
+    rejected_destinations: list[Rejected] = Field([], max_length=MAX_PAST)
 
     @model_validator(mode="before")
     @classmethod
@@ -102,6 +114,10 @@ class InterviewState(BaseModel):
         """Whether all is answered and no destination was recommended for these answers."""
         return self.interview_complete and self.recommended_for != self.profile_data.fingerprint
 
+    def rejects(self, found: Destination) -> bool:
+        """Say whether a destination is one that was not wanted, by its name or its code."""
+        return any(found.iata == one.iata or found.name.casefold() == one.name.casefold() for one in self.rejected_destinations)
+
     @property
     def question(self) -> Key | None:
         """The first question without an answer."""
@@ -129,6 +145,7 @@ class Update:
     origin_choices: tuple[Origin, ...] = ()
     destination: Destination | None = None
     recommended_for: str | None = None
+    rejected: Rejected | None = None
 
     def of(self, state: InterviewState) -> InterviewState:
         """Make the new state."""
@@ -142,6 +159,7 @@ class Update:
                 "children_said": self._children(state),
                 "recommended_for": self.recommended_for or state.recommended_for,
                 "origin_choices": [] if "origin" in self.answers else list(self.origin_choices or state.origin_choices),
+                "rejected_destinations": self._rejected(state),
                 **self._recommended(state),
             }
         )
@@ -158,6 +176,10 @@ class Update:
             if self.children_said is not None
             else state.children_said
         )
+
+    def _rejected(self, state: InterviewState) -> list[Rejected]:
+        known = [other for other in state.rejected_destinations if other != self.rejected]
+        return [*known, *([self.rejected] if self.rejected else [])][-MAX_PAST:]
 
     def _recommended(self, state: InterviewState) -> dict[str, Any]:
         before = state.recommended_destination

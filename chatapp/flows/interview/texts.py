@@ -41,6 +41,10 @@ NO_PRICE: Texts = {
     "pt": "Não consegui consultar o preço dos voos agora.",
     "en": "I could not look up the price of flights just now.",
 }
+NO_OTHER: Texts = {
+    "pt": "Não encontrei outro destino que combine com essas respostas.",
+    "en": "I found no other destination for these answers.",
+}
 AND_NOW: Texts = {
     "pt": "Se quiser, mude alguma resposta ou peça outro destino.",
     "en": "If you like, change an answer or ask for another destination.",
@@ -91,15 +95,14 @@ def travellers(who: Passengers, language: Language) -> str:
     return (" e " if language == "pt" else " and ").join(counted)
 
 
-def priced(found: Destination, budget: int | None, language: Language) -> str:
+def priced(found: Destination, language: Language) -> str:
     """Say what the flight costs, and whether that is too much; or that nobody knows."""
     if found.price is None or found.currency is None or found.departure_date is None:
         return NO_PRICE[language]
     year, month, day = found.departure_date.split("-")
     date = f"{day}/{month}/{year}" if language == "pt" else found.departure_date
     said = PRICE[language].format(price=money(found.price, found.currency, language), date=date)
-    too_much = budget is not None and found.currency == "BRL" and found.price > budget
-    return f"{said} {OVER_BUDGET[language]}" if too_much else said
+    return f"{said} {OVER_BUDGET[language]}" if found.over_budget else said
 
 
 def summary(state: InterviewState, language: Language) -> str:
