@@ -31,6 +31,11 @@ _CITY_NAMES = "|".join(sorted(map(re.escape, CITIES), key=len, reverse=True))
 _LEAVING = re.compile(
     rf"\b(?:SAINDO|SAIO|SAIR|PARTINDO|PARTO|MORO|SOU|ORIGEM|FROM|LEAVING|LEAVE|LIVE|ORIGIN)\b\W*(?:(?:DE|DO|EM|FROM|IN|E|IS)\b\W*)?({_CITY_NAMES})\b"
 )
+_SOMEWHERE = re.compile(
+    r"\b(?i:saindo|saio|sair|partindo|parto|moro|leaving|leave|live)\s+(?i:de|do|da|em|from|in)\s+"
+    r"(?P<city>[^\W\d_a-zß-ÿ][\w'’-]*(?:\s+(?:d[aeo]s?\s+)?[^\W\d_a-zß-ÿ][\w'’-]*)*)"
+)
+"""A city that is not known here, by its capitals: whether there is one of that name is not for who reads to say."""
 _ACTIVITIES = re.compile(
     r"\b(PRAIAS?|TRILHAS?|MUSEUS?|GASTRONOMIA|SURFE?|MERGULHO|MONTANHAS?|NEVE|COMPRAS|NATUREZA|VIDA NOTURNA|ESQUI"
     r"|BEACH(?:ES)?|HIKING|MUSEUMS?|FOOD|SURFING|DIVING|MOUNTAINS?|SNOW|SHOPPING|NATURE|NIGHTLIFE|SKIING)\b"
@@ -42,11 +47,16 @@ _PURPOSE = re.compile(
 _HOBBIES = re.compile(r"\b(?:HOBB(?:Y|IES)|PASSATEMPOS?)\b\s*(?:SAO|E|ARE|IS|:)?\s*([^.;]+)")
 _FILLER = re.compile(
     r"^(?:EU |I )?"
-    r"(?:(?:QUERO|QUEREMOS|GOSTO(?: MUITO)?|GOSTARIA|ADORO|VOU|SAIO|SAINDO|MORO|SOU"
-    r"|WANT|LIKE|LOVE|WOULD LIKE|LEAVE)\s+)?"
-    r"(?:(?:DE|EM|TO|FROM|A|O|AS|OS|THE)\s+)?",
+    r"(?:(?:AM )?(?:QUERO|QUEREMOS|GOSTO(?: MUITO)?|GOSTARIA|ADORO|VOU|SAIO|SAINDO|MORO|SOU"
+    r"|WANT|LIKE|LOVE|WOULD LIKE|LEAVE|LEAVING|LIVE|LIVING|COMING)\s+)?"
+    r"(?:(?:DE|EM|TO|FROM|IN|A|O|AS|OS|THE)\s+)?",
     re.IGNORECASE,
 )
+_LABEL = re.compile(
+    r"^\W*(?:(?:MY|OUR|THE|MEUS?|MINHAS?|O|A|OS|AS)\s+)?"
+    r"(?:HOBB(?:Y|IES)|PASSATEMPOS?|ATIVIDADES?|ACTIVIT(?:Y|IES)|MOTIVO|PURPOSE)\s*(?:[:=-]|(?:SAO|E|ARE|IS)\b)\s*"
+)
+"""What somebody writes before an answer to tell which it is."""
 _LISTS = re.compile(r"\s*(?:,|;|/|\bE\b|\bAND\b|\bOU\b|\bOR\b)\s*")
 _NOTHING = re.compile(
     r"^(OI|OLA|HI|HELLO|OK|HMM+|NAO SEI|SEI LA|TALVEZ|SIM|NAO|YES|NO|I DO ?N[O']?T KNOW|MAYBE|WHATEVER YOU SAY)\W*$"
@@ -89,9 +99,14 @@ def _origin(text: str, context: Form) -> Form:
         return {"origin_iata": code}
     match = _LEAVING.search(plain) or (re.search(rf"\b({_CITY_NAMES})\b", plain) if asked else None)
     if match is None:
-        return {}
+        return _somewhere(text)
     name, known = CITIES[match[1]]
     return {"origin_city": name, "origin_iata": known}
+
+
+def _somewhere(text: str) -> Form:
+    match = _SOMEWHERE.search(text)
+    return {"origin_city": match["city"]} if match and folded(match["city"]).split()[0] not in _MONTH else {}
 
 
 def _counted(text: str, context: Form) -> Form:
@@ -163,12 +178,17 @@ def _whole(text: str, context: Form) -> Form:
         case "activities" | "hobbies" as key if not _ANOTHER.search(folded(text)):
             return {key: _entries(text)}
         case "purpose" if not _PURPOSE.search(folded(text)) and len(text.split()) <= 6:
-            return {"purpose": text.strip(" .!").lower()}
+            return {"purpose": _unlabelled(text).strip(" .!").lower()}
     return {}
 
 
+def _unlabelled(text: str) -> str:
+    label = _LABEL.match(folded(text))
+    return text[label.end() :] if label else text
+
+
 def _entries(text: str) -> list[str] | None:
-    rest = _FILLER.sub("", text)
+    rest = _FILLER.sub("", _unlabelled(text))
     plain, entries, at = folded(rest), [], 0
     for match in _LISTS.finditer(plain):
         entries.append(rest[at : match.start()])

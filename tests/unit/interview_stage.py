@@ -75,11 +75,11 @@ class Said:
     state: Mapping[str, Any]
 
 
-def hold(messages: tuple[str, ...], language: str | None = None) -> list[Said]:
-    """Hold a conversation, from the greeting on."""
+def hold(messages: tuple[str, ...], language: str | None = None, *, greeted: bool = True) -> list[Said]:
+    """Hold a conversation, from the greeting on; or from the first message on, as `POST /chat` may begin one."""
     state: Mapping[str, Any] = {"Language": language} if language else {}
     held = []
-    for number, message in enumerate(("", *messages), 1):
+    for number, message in enumerate(("", *messages) if greeted else messages, 1):
         answer, outcome = "", Outcome()
         for step in Interview().run(_asked(number, message, state)):
             if isinstance(step, TextDelta):

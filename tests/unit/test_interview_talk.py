@@ -1,5 +1,7 @@
 """What the interview says, message by message, with the scripted model and travel API."""
 
+import pytest
+
 from tests.unit.interview_stage import Said, hold
 
 ALL_PT = "Saindo de São Paulo com 8 mil, 1 adulto, junho, praia e trilhas, férias. Hobby: fotografia"
@@ -44,3 +46,58 @@ def test_nothing_is_claimed_about_the_budget_but_what_the_price_tells() -> None:
     assert "budget" not in cheap.answer
     assert [turn.state["RecommendedDestination"]["over_budget"] for turn in (dear, cheap)] == [True, False]
     assert "budget" not in dear.state["RecommendedDestination"]["reason"]
+
+
+@pytest.mark.parametrize("message", ["Olá", "oi", "hmm"])
+def test_who_begins_with_words_that_are_no_answer_is_greeted_and_asked(message: str) -> None:
+    """As who begins without words: the same text."""
+    (first,) = hold((message,), "pt", greeted=False)
+    assert first.answer == hold((), "pt")[0].answer
+
+
+def test_who_begins_with_answers_is_greeted_too() -> None:
+    """Once, and before what was noted."""
+    first, second = hold(("Saindo de Recife com 3 mil reais", "hmm"), "pt", greeted=False)
+    assert first.answer.startswith("Olá! Vou fazer algumas perguntas")
+    assert "Anotado: saindo de Recife (REC); R$ 3.000. Quantas pessoas" in first.answer
+    assert second.answer.startswith("Não encontrei uma resposta nessa mensagem.")
+
+
+@pytest.mark.parametrize(
+    ("message", "city", "noted"),
+    [
+        ("Saindo de Xyzópolis com 8 mil", "Xyzópolis", "R$ 8.000"),
+        ("moro em Santa Rita do Oeste, somos 2 adultos", "Santa Rita do Oeste", "2 adultos"),
+        ("I am leaving from Xyztown with 8k", "Xyztown", "R$ 8.000"),
+    ],
+)
+def test_a_city_without_an_airport_is_told_beside_other_answers(message: str, city: str, noted: str) -> None:
+    """What was right is kept, and the city is asked for again."""
+    turn = hold((message,), "pt")[-1]
+    assert f"Anotado: {noted}. Não encontrei um aeroporto em {city}. " in turn.answer
+    assert turn.answer.endswith("De qual cidade você vai sair?")
+
+
+@pytest.mark.parametrize("message", ["leaving from Xyztown", "I live in Xyztown", "Xyztown", "Saindo de Xyztown."])
+def test_only_the_name_of_an_unknown_city_is_repeated(message: str) -> None:
+    """Not the words around it."""
+    assert "I found no airport in Xyztown. " in hold((message,), "en")[-1].answer
+
+
+def test_months_to_leave_in_are_no_city() -> None:
+    """They begin with capitals in English."""
+    profile = hold(("Leaving in June",), "en")[-1].state["ProfileData"]
+    assert (profile["origin"], profile["months"]) == (None, [6])
+
+
+@pytest.mark.parametrize(
+    "hobbies",
+    ["hobbies: cooking, chess", "Hobbies are cooking and chess", "My hobbies: cooking, chess.", "cooking, chess"],
+)
+def test_a_label_is_no_part_of_an_answer(hobbies: str) -> None:
+    """Whether the question was asked or not."""
+    known = "From São Paulo, budget 9000, 1 adult, June"
+    held = hold((known, "activities: climbing, karting", "purpose: congress", hobbies), "en")
+    profile = held[-1].state["ProfileData"]
+    assert (profile["activities"], profile["purpose"]) == (["climbing", "karting"], "congress")
+    assert profile["hobbies"] == ["cooking", "chess"]

@@ -81,8 +81,9 @@ def _extract(asked: Asked, state: InterviewState, text: str) -> Generator[Pendin
 
 
 def _said(before: InterviewState, known: InterviewState, reading: Reading, language: Language) -> list[str]:
-    """Say what was understood of a message, and what was wrong in it."""
-    said = [texts.noted(before.profile_data, known.profile_data, language)]
+    """Say what was understood of a message, and what was wrong in it; greet first who was not greeted yet."""
+    said = [texts.WELCOME[language] if before.untouched else ""]
+    said.append(texts.noted(before.profile_data, known.profile_data, language))
     if isinstance(reading.origin, Unknown):
         said.append(texts.UNKNOWN_CITY[language].format(city=reading.origin.city))
     if isinstance(reading.origin, Several):
@@ -91,7 +92,7 @@ def _said(before: InterviewState, known: InterviewState, reading: Reading, langu
     said += [QUESTIONS[key].hint[language] for key in reading.wrong]
     if reading.asks_question:
         said.append(texts.NO_ANSWERS[language])
-    elif reading.empty and known.question is not None:
+    elif reading.empty and known.question is not None and not before.untouched:
         said += [texts.AGAIN[language], QUESTIONS[known.question].hint[language]]
     return [sentence for sentence in said if sentence]
 

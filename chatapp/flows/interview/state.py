@@ -110,6 +110,11 @@ class InterviewState(BaseModel):
         return [key for key in KEYS if getattr(self.profile_data, key) is not None]
 
     @property
+    def untouched(self) -> bool:
+        """Whether nothing was asked and nothing answered yet: the user was not greeted."""
+        return not self.asked_questions and not self.answered
+
+    @property
     def recommendation_is_due(self) -> bool:
         """Whether all is answered and no destination was recommended for these answers."""
         return self.interview_complete and self.recommended_for != self.profile_data.fingerprint
