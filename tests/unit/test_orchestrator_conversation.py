@@ -321,6 +321,9 @@ def test_a_repeated_yes_confirms_once(nurse):
         (EffectStatus.CANCELLED, "não", "Cancelado, nada foi gravado: Chegada"),
         (EffectStatus.CONFIRMED, "não", "não pode mais ser cancelado"),
         (EffectStatus.CONFIRMED, "bom dia", "Entretanto foi confirmado: Chegada"),
+        (EffectStatus.EXECUTED, "bom dia", "Confirmado e gravado: Chegada"),
+        (EffectStatus.FAILED, "bom dia", "a gravação falhou: Chegada"),
+        (EffectStatus.UNKNOWN, "bom dia", "ainda não se sabe se foi gravado: Chegada"),
         (EffectStatus.CANCELLED, "bom dia", "já tinha sido cancelado, nada foi gravado: Chegada"),
     ],
 )
@@ -341,7 +344,7 @@ def test_a_suspended_note_that_was_confirmed_by_another_way_is_counted(nurse):
     nurse.state |= {"Suspended": [nurse.state["ActiveFlow"]]}
     del nurse.state["ActiveFlow"]
     nurse.becomes("a3-0", EffectStatus.EXECUTED)
-    assert "Entretanto foi confirmado: Registro clínico" in nurse.says("ajuda")
+    assert "Confirmado e gravado: Registro clínico" in nurse.says("ajuda")
     assert nurse.state["Shift"]["Count"] == 1
     assert open_flows(nurse) == []
 

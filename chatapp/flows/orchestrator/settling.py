@@ -6,6 +6,9 @@ from chatapp.flows.orchestrator.note import TakeNote, counted
 from chatapp.flows.orchestrator.state import Frame, Shift
 from chatapp.flows.orchestrator.sub_flows import draft_of, sub_flow
 
+UNDER_WAY = (EffectStatus.CONFIRMED, EffectStatus.EXECUTING)
+"""Confirmed, and nobody can say yet what comes of it."""
+
 
 def settle(answering: Answering, frame: Frame) -> Frame | None:
     """Take note of what became of a sub-flow's action by another way. Returns: what is left of the sub-flow, None for nothing."""
@@ -17,7 +20,10 @@ def settle(answering: Answering, frame: Frame) -> Frame | None:
         return frame
     if action is not None and status in TAKEN:
         _keep(answering, frame, action)
-        answering.say(answering.texts.confirmed_elsewhere, what=action.description)
+        if status in UNDER_WAY:
+            answering.say(answering.texts.confirmed_elsewhere, what=action.description)
+        else:
+            tell(answering, action)
         return None
     if status is EffectStatus.CANCELLED and answering.turn.attempt <= 1:
         answering.say(answering.texts.cancelled_elsewhere, what=described(answering, frame, action))
