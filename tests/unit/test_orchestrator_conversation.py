@@ -349,6 +349,40 @@ def test_a_suspended_note_that_was_confirmed_by_another_way_is_counted(nurse):
     assert open_flows(nurse) == []
 
 
+def test_a_record_that_could_not_be_written_is_told_and_left_out_at_the_end(nurse):
+    """Neither the summary nor what is written of the shift counts it."""
+    for message in ("cheguei", "sim", "FC 80", "sim", "FC 90", "sim"):
+        nurse.says(message)
+    nurse.becomes("a3-0", EffectStatus.FAILED)
+    nurse.becomes("a5-0", EffectStatus.EXECUTED)
+    reply = nurse.says("encerrar plantão")
+    assert "a gravação falhou: Registro clínico de 2026-11-21 07:05 UTC: FC 80 bpm" in reply
+    assert "Plantão em andamento: 1 registro\n• Registro clínico de 2026-11-21 07:07 UTC: FC 90 bpm" in reply
+    assert "a gravação falhou" not in nurse.says("não")
+    assert payload(nurse, "a8-0")["records"] == 1
+    nurse.says("sim")
+    assert nurse.state["LastShift"]["records"] == 1
+
+
+def test_what_fails_after_the_end_was_proposed_changes_nothing_that_was_read(nurse):
+    """The yes is for the words that the nurse saw."""
+    for message in ("cheguei", "sim", "FC 80", "sim", "encerrar plantão", "não"):
+        nurse.says(message)
+    nurse.becomes("a3-0", EffectStatus.FAILED)
+    assert "1 registro" in nurse.says("sim")
+    assert nurse.state["LastShift"]["records"] == payload(nurse, "a6-0")["records"] == 1
+
+
+def test_a_record_that_fails_while_the_end_waits_behind_a_note_is_left_out(nurse):
+    """The end comes back with what is left."""
+    for message in ("cheguei", "sim", "FC 80", "sim", "FC 85", "sim", "encerrar plantão", "não", "FC 90"):
+        nurse.says(message)
+    nurse.becomes("a3-0", EffectStatus.FAILED)
+    nurse.becomes("a5-0", EffectStatus.FAILED)
+    assert "UTC, 1 registro\nConfirma?" in nurse.says("sim")
+    assert nurse.proposed.payload["records"] == 1
+
+
 def test_an_expired_proposal_is_told_and_made_again(nurse):
     """The nurse's yes came too late; the arrival keeps its time."""
     nurse.says("cheguei")

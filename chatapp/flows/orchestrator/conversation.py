@@ -10,7 +10,7 @@ from chatapp.effects import EffectStatus
 from chatapp.flows.orchestrator.answering import TAKEN, Answering
 from chatapp.flows.orchestrator.intents import says_nothing
 from chatapp.flows.orchestrator.open_flows import begin, present, redraft, remind, resume
-from chatapp.flows.orchestrator.settling import confirmed, described, settle, settle_suspended, tell
+from chatapp.flows.orchestrator.settling import confirmed, described, drop_failed, settle, settle_suspended, tell
 from chatapp.flows.orchestrator.state import Frame
 from chatapp.flows.orchestrator.sub_flows import SUB_FLOWS, draft_of, sub_flow
 from chatapp.flows.orchestrator.subflow import TooLong
@@ -20,6 +20,7 @@ def hear(answering: Answering) -> None:
     """Take the message. Raises: StoreUnavailable."""
     try:
         settle_suspended(answering)
+        drop_failed(answering)
         _answer(answering)
     except TooLong as error:
         answering.say(answering.texts.too_long, count=error.count, most=error.most)

@@ -2,6 +2,7 @@
 
 from chatapp.effects import Effect, EffectStatus
 from chatapp.flows.orchestrator.answering import TAKEN, Answering
+from chatapp.flows.orchestrator.finish import Finish
 from chatapp.flows.orchestrator.note import TakeNote, counted
 from chatapp.flows.orchestrator.state import Frame, Shift
 from chatapp.flows.orchestrator.sub_flows import draft_of, sub_flow
@@ -36,6 +37,28 @@ def settle_suspended(answering: Answering) -> None:
     """Do so for all that are suspended."""
     left = [settle(answering, frame) for frame in answering.state.suspended]
     answering.set(suspended=tuple(frame for frame in left if frame is not None))
+
+
+def drop_failed(answering: Answering) -> None:
+    """Take the records that could not be written out of a shift that is about to be summed up, and tell."""
+    shift = answering.state.shift
+    if shift is None or not _sums_up(answering):
+        return
+    status = {record.action_id: answering.recent.get(record.action_id) for record in shift.records}
+    failed = [record for record in shift.records if (a := status[record.action_id]) and a.status is EffectStatus.FAILED]
+    for record in failed:
+        answering.say(answering.texts.failed, what=record.text)
+    left = tuple(record for record in shift.records if record not in failed)
+    answering.set(shift=shift.model_copy(update={"records": left, "count": max(0, shift.count - len(failed))}))
+
+
+def _sums_up(answering: Answering) -> bool:
+    """Whether the end of the shift is asked for, or open and not proposed: what was proposed stays as it was read."""
+    active = answering.state.active_flow
+    if active is not None and active.flow == Finish.name and active.action_id is not None:
+        return False
+    frames = (*answering.state.suspended, *([active] if active else []))
+    return answering.said.wants(Finish.name) or any(frame.flow == Finish.name for frame in frames)
 
 
 def confirmed(answering: Answering, frame: Frame, action: Effect) -> None:
