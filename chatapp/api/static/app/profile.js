@@ -66,15 +66,18 @@ function money(amount, currency) {
 export function destinationOf(destination) {
   if (!destination) return null;
   if (!isRecord(destination)) return { title: String(destination), reason: "", price: "" };
-  const { name, iata, reason, price, currency, departure_date: date } = destination;
-  return { title: named(name, iata) || readable(destination), reason: reason ? String(reason) : "", price: priced(price, currency, date) };
+  const { name, iata, reason, price, currency, departure_date: date, over_budget: over } = destination;
+  return { title: named(name, iata) || readable(destination), reason: reason ? String(reason) : "", price: priced(price, currency, date, over === true) };
 }
 
-function priced(price, currency, date) {
+const travelDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long", year: "numeric", timeZone: "UTC" });
+
+function priced(price, currency, date, over) {
   try {
     const amount = money(price, currency ?? "BRL");
-    return amount && `Flights from ${amount} for everybody${date ? `, on ${date}` : ""}`;
+    const when = date ? `, on ${travelDay.format(Date.parse(date))}` : "";
+    return amount && `Flights from ${amount} for everybody${when}${over ? ": over the budget" : ""}`;
   } catch {
-    return ""; // no currency that anybody knows
+    return ""; // no currency, or no date, that anybody knows
   }
 }
