@@ -3,11 +3,23 @@
 import os
 import re
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from playwright.sync_api import expect
 
 from tests.e2e.page_kit import Complaints, OpenPage, expect_live, expect_status, expect_stored_answer, prose, send, shoot, turn
 from tests.stack import Stack
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Stop a process for as long as the block runs: a supervisor starts nothing meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def test_a_websocket_server_that_is_killed_in_mid_answer_costs_nothing(
@@ -18,10 +30,11 @@ def test_a_websocket_server_that_is_killed_in_mid_answer_costs_nothing(
     page = open_page(at=faulty)
     send(page, "Go on and on [[tokens=120]] [[delay=0.05]]")
     expect(prose(page, 1)).to_contain_text("directive")
-    os.kill(faulty.pids()["ws"], signal.SIGKILL)
-    expect(page.locator("#link-state")).to_have_attribute("data-state", "waiting")
-    expect(page.locator("#banner")).to_contain_text("The live connection is away")
-    shoot(page, "ws-killed")
+    with stopped(faulty.process.pid):  # else the new one may be there before the page has said anything
+        os.kill(faulty.pids()["ws"], signal.SIGKILL)
+        expect(page.locator("#link-state")).to_have_attribute("data-state", "waiting")
+        expect(page.locator("#banner")).to_contain_text("The live connection is away")
+        shoot(page, "ws-killed")
     expect_live(page)
     expect(page.locator("#banner")).to_be_hidden()
     expect_status(page, 1, "completed")
