@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
-# Most tests wait for processes of their own: four files at a time keep two cores busy. tests/conftest.py begins with the longest.
-JOBS ?= 4
+# Most tests wait for processes of their own: three files at a time keep two cores busy, and four take as long. tests/conftest.py begins with the longest.
+JOBS ?= 3
 SEED ?= 1
 TURNS ?= 200
 
