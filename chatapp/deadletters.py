@@ -4,7 +4,7 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -16,7 +16,7 @@ from chatapp.effects import Effect, EffectId
 from chatapp.model import JobId, Turn, timestamp
 from chatapp.ports import Clock
 from chatapp.queue import MAX_BATCH, Composer, sqs_errors
-from config.resources import CHAT, EFFECTS, QUEUES
+from config.resources import CHAT, EFFECTS, QUEUES, Queue
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -88,33 +88,28 @@ class DeadLetterQueue:
 
         The wake-up is a working one, so that AWS's own redrive brings back something that a worker can read.
         """
-        error = turn.error or {}
         request = self._compose(turn.job_id, user_id=turn.user_id, traceparent=turn.traceparent)
-        attributes = self._attributes(
-            CHAT.name,
-            Kind.TURN,
-            reason=error.get("code", ""),
-            detail=error.get("message", ""),
-            about=turn.job_id,
-            attempt=turn.attempt,
-        )
-        with sqs_errors():
-            self._sqs.send_message(**request | {"QueueUrl": self._url_of(CHAT.dlq), "MessageAttributes": attributes})
+        self._bury(request, CHAT, Kind.TURN, error=turn.error or {}, about=turn.job_id, attempt=turn.attempt)
 
     def put_effect(self, effect: Effect) -> None:
         """Put the wake-up of an effect that failed for good there, as `put` does a turn's. Raises: QueueUnavailable."""
-        error = effect.error or {}
         request = self._compose.effect(effect.id, user_id=effect.user_id)
-        attributes = self._attributes(
-            EFFECTS.name,
-            Kind.EFFECT,
-            reason=error.get("code", ""),
-            detail=error.get("message", ""),
-            about=effect.id,
-            attempt=effect.attempts,
-        )
+        self._bury(request, EFFECTS, Kind.EFFECT, error=effect.error or {}, about=effect.id, attempt=effect.attempts)
+
+    def _bury(
+        self,
+        request: dict[str, Any],
+        queue: Queue,
+        kind: Kind,
+        *,
+        error: Mapping[str, Any],
+        about: JobId | EffectId,
+        attempt: int,
+    ) -> None:
+        reason, detail = error.get("code", ""), error.get("message", "")
+        attributes = self._attributes(queue.name, kind, reason=reason, detail=detail, about=about, attempt=attempt)
         with sqs_errors():
-            self._sqs.send_message(**request | {"QueueUrl": self._url_of(EFFECTS.dlq), "MessageAttributes": attributes})
+            self._sqs.send_message(**request | {"QueueUrl": self._url_of(queue.dlq), "MessageAttributes": attributes})
 
     def put_raw(
         self,

@@ -6,7 +6,9 @@ stream never does; here the end of the client's side cancels the answer in the s
 
 import asyncio
 import json
+import signal
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -117,6 +119,18 @@ async def serve(handler: Handler, host: str, port: int) -> asyncio.Server:
         return asyncio.StreamReaderProtocol(Reader(limit=MAX_HEAD_BYTES, loop=loop), connected, loop=loop)
 
     return await loop.create_server(protocol, host, port, backlog=2048)
+
+
+async def serve_until_told(handler: Handler, host: str, port: int, say: Callable[[int], str]) -> None:
+    """Listen until SIGTERM or SIGINT. `say` makes the line that tells the port."""
+    main = asyncio.current_task()
+    assert main is not None  # noqa: S101  inside a coroutine there is one
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, main.cancel)
+    server = await serve(handler, host, port)
+    print(say(server.sockets[0].getsockname()[1]), flush=True)  # noqa: T201
+    with suppress(asyncio.CancelledError):
+        await server.serve_forever()
 
 
 async def _converse(reader: Reader, writer: asyncio.StreamWriter, handler: Handler) -> None:

@@ -7,12 +7,10 @@
 import argparse
 import asyncio
 import json
-import signal
 from collections import Counter
-from contextlib import suppress
 
 from chatapp.dev.completion import GARBAGE, BadRequest, Completion, prepare
-from chatapp.dev.model_http import Exchange, error_body, serve
+from chatapp.dev.model_http import Exchange, error_body, serve_until_told
 from chatapp.dev.model_stats import Call, Stats
 
 MODELS = ("scripted", "scripted-large")
@@ -165,15 +163,7 @@ async def _fail(exchange: Exchange, status: int, retry_after: float | None) -> N
 
 async def run(host: str, port: int, model: ModelServer) -> None:
     """Serve until SIGTERM or SIGINT."""
-    loop = asyncio.get_running_loop()
-    main = asyncio.current_task()
-    assert main is not None  # noqa: S101  inside a coroutine there is one
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, main.cancel)
-    server = await serve(model.handle, host, port)
-    print(f"scripted model server on http://{host}:{server.sockets[0].getsockname()[1]}/v1", flush=True)  # noqa: T201
-    with suppress(asyncio.CancelledError):
-        await server.serve_forever()
+    await serve_until_told(model.handle, host, port, lambda port: f"scripted model server on http://{host}:{port}/v1")
 
 
 def main() -> None:

@@ -18,15 +18,13 @@ too. The scripted model reads directives in the same brackets: what it shall not
 
 import argparse
 import asyncio
-import signal
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from chatapp.dev import partner_travel
-from chatapp.dev.model_http import Exchange, serve
+from chatapp.dev.model_http import Exchange, serve_until_told
 from chatapp.dev.partner_ledger import Ledger
 from chatapp.dev.script import Script, ScriptError, read
 
@@ -164,15 +162,7 @@ class Partners:
 
 async def run(host: str, port: int, partners: Partners) -> None:
     """Serve until SIGTERM or SIGINT."""
-    loop = asyncio.get_running_loop()
-    main = asyncio.current_task()
-    assert main is not None  # noqa: S101  inside a coroutine there is one
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, main.cancel)
-    server = await serve(partners.handle, host, port)
-    print(f"scripted partners on http://{host}:{server.sockets[0].getsockname()[1]}", flush=True)  # noqa: T201
-    with suppress(asyncio.CancelledError):
-        await server.serve_forever()
+    await serve_until_told(partners.handle, host, port, lambda port: f"scripted partners on http://{host}:{port}")
 
 
 def main() -> None:

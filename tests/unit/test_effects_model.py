@@ -4,28 +4,16 @@
 one, by processes whose clocks differ.
 """
 
-import logging
-import os
-import random
-
 import pytest
-from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis.internal.conjecture.providers import HypothesisProvider
-from hypothesis.stateful import run_state_machine_as_test
 
 from chatapp.clock import AnchoredClock
-from chatapp.flows import effect_life, effects, sweep
+from chatapp.flows import effect_life, effects
 from chatapp.flows.effects import EffectRunner
 from chatapp.flows.outcomes import Outcomes
 from chatapp.stores import effects as store
 from tests.unit.effects_model.machine import Effects
+from tests.unit.protocol.exploring import BATCH, EXAMPLES, explore, stepped  # noqa: F401  the last is a fixture
 from tests.unit.protocol.laws import Violation
-from tests.unit.test_protocol_model import Inline
-
-EXAMPLES = int(os.environ.get("PROTOCOL_EXAMPLES", "0"))
-"""Runs of the model, each time others: some 20,000 for a night. Without it a few, always the same."""
-
-BATCH = 10
 
 REACHED = {
     *("action executed", "action failed", "action unknown", "action cancelled", "delivery executed", "delivery failed"),
@@ -34,36 +22,11 @@ REACHED = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _stepped(monkeypatch):
-    """Run the relay's threads in their caller, where they can be stepped; say nothing of staged faults."""
-    monkeypatch.setattr(sweep, "ThreadPoolExecutor", Inline)
-    monkeypatch.setattr(HypothesisProvider, "_maybe_draw_constant", lambda *_args, **_more: None)
-    logging.disable()
-    yield
-    logging.disable(logging.NOTSET)
-
-
-def explore(machine, runs=100, *, shrink=False, start=0):
-    """Run the model so many times; the same runs each time, unless PROTOCOL_EXAMPLES asks for others."""
-    first = random.SystemRandom().getrandbits(64) if EXAMPLES else start
-    profile = settings(
-        database=None,
-        deadline=None,
-        max_examples=BATCH,
-        stateful_step_count=40,
-        suppress_health_check=list(HealthCheck),
-        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
-    )
-    for batch in range((EXAMPLES or runs) // BATCH):
-        run_state_machine_as_test(seed(first + batch)(machine), settings=profile)
-
-
 @pytest.mark.timeout(0 if EXAMPLES else 120)
 def test_whatever_happens_every_effect_is_carried_out_once_at_most_and_none_is_lost():
     """Messages lost and doubled; workers killed, held up, stopped; store, queue, targets failing; clocks drifting."""
     Effects.reached.clear()
-    explore(Effects, shrink=True)
+    explore(Effects, 100, shrink=True)
     for start in range(1_000, 2_000, 5):  # what is rare may take some more
         if Effects.reached >= REACHED:
             break
@@ -135,4 +98,4 @@ def test_the_model_finds_what_is_broken(break_it, monkeypatch):
 def test_the_model_finds_that_the_relay_is_missing():
     """Without it an effect whose message is lost is never looked at again."""
     with pytest.raises(Violation, match="there is still open work"):
-        explore(NoRelay)
+        explore(NoRelay, 100)

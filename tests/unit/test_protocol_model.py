@@ -1,80 +1,21 @@
 """The product's flows under a scheduler that may do its worst: one end per turn, in order, and always a way to end."""
 
-import logging
-import os
-import random
 import secrets
 
 import pytest
-from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis.internal.conjecture.providers import HypothesisProvider
-from hypothesis.stateful import run_state_machine_as_test
 
 from chatapp.clock import AnchoredClock
-from chatapp.flows import sweep
 from chatapp.flows.ending import Endings
 from chatapp.model import Session
 from chatapp.payloads import DELTA, RESET, RETRYING, STARTED, TERMINAL
 from chatapp.stores import turns
+from tests.unit.protocol.exploring import BATCH, EXAMPLES, explore, stepped  # noqa: F401  the last is a fixture
 from tests.unit.protocol.laws import Violation
 from tests.unit.protocol.live import Redis
 from tests.unit.protocol.machine import FAILS_FAST, Protocol
 from tests.unit.protocol.rest import come_to_rest
 from tests.unit.protocol.table import Table
 from tests.unit.protocol.world import World
-
-EXAMPLES = int(os.environ.get("PROTOCOL_EXAMPLES", "0"))
-"""Runs of the model, each time others: some 20,000 for a night. Without it a few hundred, always the same."""
-
-BATCH = 10
-
-
-class Inline:
-    """An executor that does at once, in the caller, what it is given."""
-
-    def __init__(self, _threads, thread_name_prefix):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_error):
-        pass
-
-    def map(self, work, given):
-        return [work(one) for one in given]
-
-
-@pytest.fixture(autouse=True)
-def _stepped(monkeypatch):
-    """Run the relay's threads in their caller, where they can be stepped; nobody reads a million warnings of staged faults.
-
-    Hypothesis also draws constants that it reads out of whatever modules are loaded: the runs would not be the same each time.
-    """
-    monkeypatch.setattr(sweep, "ThreadPoolExecutor", Inline)
-    monkeypatch.setattr(HypothesisProvider, "_maybe_draw_constant", lambda *_args, **_more: None)
-    logging.disable()
-    yield
-    logging.disable(logging.NOTSET)
-
-
-def explore(machine, runs=500, *, shrink=False, start=0):
-    """Run the model so many times; the same runs each time, unless PROTOCOL_EXAMPLES asks for others.
-
-    Hypothesis varies what it has tried before; a new seed every few runs has it try something else instead.
-    """
-    first = random.SystemRandom().getrandbits(64) if EXAMPLES else start
-    profile = settings(
-        database=None,
-        deadline=None,
-        max_examples=BATCH,
-        stateful_step_count=40,
-        suppress_health_check=list(HealthCheck),
-        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
-    )
-    for batch in range((EXAMPLES or runs) // BATCH):
-        run_state_machine_as_test(seed(first + batch)(machine), settings=profile)
-
 
 REACHED = {
     *("completed by its holder", "failed by its holder", "failed by somebody else", "cancelled by its holder"),
@@ -87,7 +28,7 @@ REACHED = {
 def test_whatever_happens_every_turn_ends_once_and_in_order():
     """Messages lost and doubled; workers killed, held up, stopped; store, queue, Redis, model failing; clocks drifting."""
     Protocol.reached.clear()
-    explore(Protocol, shrink=True)
+    explore(Protocol, 500, shrink=True)
     for start in range(1_000, 3_000, 5):  # what is rare may take some more
         if Protocol.reached >= REACHED:
             break
@@ -192,4 +133,4 @@ def test_the_model_finds_a_protocol_that_is_broken(break_it, monkeypatch):
 def test_the_model_finds_that_the_relay_is_missing():
     """Without it a turn whose message is lost is never looked at again."""
     with pytest.raises(Violation, match="there is still open work"):
-        explore(NoRelay)
+        explore(NoRelay, 500)

@@ -6,16 +6,15 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from chatapp.flows import sweep
 from chatapp.flows.chat import Chat
 from chatapp.flows.extra import Extra
 from chatapp.flows.port import Change
 from chatapp.model import Status
 from tests.unit.protocol.actors import reach
+from tests.unit.protocol.exploring import explore, stepped  # noqa: F401  the last is a fixture
 from tests.unit.protocol.laws import Violation
 from tests.unit.protocol.machine import HOW, Protocol
 from tests.unit.protocol.process import Process
-from tests.unit.test_protocol_model import Inline, _stepped, explore  # noqa: F401  a fixture
 
 MAX_PATCHES = 10
 
@@ -49,7 +48,6 @@ def _counting(monkeypatch):
         process.services.__dict__.update(flows=flows, answered_flows=flows, session_log=Events())
 
     monkeypatch.setattr(Process, "__init__", made)
-    monkeypatch.setattr(sweep, "ThreadPoolExecutor", Inline)
 
 
 class States(Protocol):
