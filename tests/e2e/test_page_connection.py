@@ -114,7 +114,7 @@ def test_a_server_that_says_not_to_come_again_is_obeyed(open_page: OpenPage, sta
     shoot(page, "refused")
     assert len(sockets.opened) == 1
     sockets.refuse = None
-    page.get_by_role("button", name="Connect again").click()
+    page.get_by_role("button", name="Connect again", exact=True).click()
     expect_live(page)
     expect(page.locator("#banner")).to_be_hidden()
 

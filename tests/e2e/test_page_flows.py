@@ -37,7 +37,7 @@ def expect_action(page: Page, description: str, status: str) -> None:
 
 def reply(page: Page, text: str) -> Locator:
     """A quick reply."""
-    return page.get_by_role("group", name="Quick replies").get_by_role("button", name=text, exact=True)
+    return page.get_by_role("group", name="Quick replies", exact=True).get_by_role("button", name=text, exact=True)
 
 
 def session_of(page: Page) -> str:
@@ -75,8 +75,8 @@ def test_an_interview_leads_from_the_first_question_to_a_destination(open_page: 
     expect(page.locator(".session [aria-current]")).to_contain_text(found)
     shoot(page, "interview-done")
     session_id = session_of(page)
-    page.get_by_role("button", name="End the interview").click()
-    result = page.get_by_role("dialog", name="The interview has ended")
+    page.get_by_role("button", name="End the interview", exact=True).click()
+    result = page.get_by_role("dialog", name="The interview has ended", exact=True)
     expect(result).to_contain_text(found)
     expect(result).to_contain_text("Curitiba (CWB)")
     shoot(page, "interview-ended")
@@ -109,13 +109,13 @@ def test_an_interview_on_a_phone_by_keyboard(open_page: OpenPage) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    question = page.get_by_role("dialog", name="End this interview?")
+    question = page.get_by_role("dialog", name="End this interview?", exact=True)
     expect(question).to_contain_text("4 of 7")
     page.keyboard.press("Escape")
     expect(answer(page, "origin")).to_be_visible()
-    page.get_by_role("button", name="End the interview").click()
+    page.get_by_role("button", name="End the interview", exact=True).click()
     question.get_by_role("button", name="End it").click()
-    result = page.get_by_role("dialog", name="The interview has ended")
+    result = page.get_by_role("dialog", name="The interview has ended", exact=True)
     expect(result).to_contain_text("3 of 7")
     expect(result.locator("dd", has_text="no answer")).to_have_count(4)
     shoot(page, "phone-interview-ended")
@@ -188,7 +188,7 @@ def test_nothing_is_lost_with_the_events_of_a_flow(open_page: OpenPage, stack: S
     begin(page, "orchestrator")
     send(page, "cheguei, setor UTI")
     expect_action(page, "UTI", "staged")
-    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel", exact=True).click()
     expect_action(page, "UTI", "cancelled")
 
 
@@ -200,7 +200,7 @@ def test_without_a_socket_what_becomes_of_an_action_is_polled(open_page: OpenPag
     send(page, "cheguei, setor Polling")
     expect_action(page, "Polling", "staged")
     shoot(page, "phone-action")
-    page.get_by_role("button", name="Confirm").click()
+    page.get_by_role("button", name="Confirm", exact=True).click()
     expect_action(page, "Polling", "executed")
 
 
