@@ -12,6 +12,7 @@ A lapsed lease says that nobody knows. The holder of that claim may come back an
 long as the effect is `unknown`. But from there nothing is called again, since somebody may have seen it and acted upon it.
 """
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -84,6 +85,15 @@ def pause(number: int, limits: EffectLimits, *, longest: float = MAX_PAUSE_SECON
     return min(max(doubled, least or 0), longest)
 
 
+def _after(effect: Effect, now: int, seconds: float) -> int:
+    """Say when it is so many seconds later, and up to a quarter more: what failed together does not come back together.
+
+    The same effect gets the same quarter whenever it is asked, so that this stays pure.
+    """
+    spread = random.Random(str(effect.id)).uniform(1, 1.25)  # noqa: S311  spreads retries, guards nothing
+    return now + round(seconds * spread * 1000)
+
+
 def called(effect: Effect, call: Called, limits: EffectLimits, *, by: str, now: int) -> Move | None:
     """Say what a call has made of an effect, for who called: it is executing, or unknown if the lease has lapsed meanwhile.
 
@@ -145,7 +155,7 @@ def _again(effect: Effect, call: Called, limits: EffectLimits, *, by: str, now: 
     error = call.error or GIVEN_UP
     if effect.attempts >= limits.max_attempts:
         return _failed(effect, error, by=by, now=now, untouched=True)
-    due = now + round(pause(effect.attempts, limits, least=call.retry_after) * 1000)
+    due = _after(effect, now, pause(effect.attempts, limits, least=call.retry_after))
     return Move(status=EffectStatus.CONFIRMED, by=by, due=due, wake_at=due + LOOK_MS, error=error, attempts=effect.attempts)
 
 
@@ -159,12 +169,12 @@ def _failed(
 
 
 def _unknown(effect: Effect, error: Mapping[str, Any], limits: EffectLimits, *, by: str, now: int) -> Move:
-    due = now + round(pause(1, limits) * 1000)
+    due = _after(effect, now, pause(1, limits))
     return _ended(effect, EffectStatus.UNKNOWN, by=by, now=now, error=error, due=due, wake_at=due)
 
 
 def _still_unknown(effect: Effect, *, by: str, wait: float | None, now: int) -> Move:
-    due = NEVER if wait is None else now + round(wait * 1000)
+    due = NEVER if wait is None else _after(effect, now, wait)
     return Move(
         status=EffectStatus.UNKNOWN,
         by=by,

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from chatapp.effects import NEVER, Effect, EffectId, EffectStatus, Kind
 from chatapp.errors import NotFound, QueueUnavailable, StoreUnavailable
-from chatapp.flows.effect_life import MAX_ASKS, EffectLimits, asked, pause
+from chatapp.flows.effect_life import MAX_ASKS, EffectLimits, asked, called, pause
 from chatapp.flows.effect_relay import EffectRelay
 from chatapp.flows.effects import EffectRunner
 from chatapp.flows.outcomes import Outcomes, moved
@@ -329,6 +329,16 @@ def test_questions_about_an_unknown_action_come_to_an_end():
 def test_pauses_double_and_have_a_limit(number, least, seconds):
     """A target's own word counts, within reason."""
     assert pause(number, LIMITS, least=least) == seconds
+
+
+def test_what_failed_together_is_not_tried_again_together():
+    """Each effect waits as long as it should and up to a quarter more, and the quarter is its own."""
+    effect = replace(World().effects[ACTION], status=EffectStatus.EXECUTING, attempts=1)
+    effects = [replace(effect, id=EffectId.action(f"{number:032x}", 1, 0)) for number in range(100)]
+    dues = [called(each, Called(outcome=CallOutcome.NOT_SENT), LIMITS, by="x", now=0).due for each in effects]
+    assert all(2_000 <= due <= 2_500 for due in dues)
+    assert max(dues) - min(dues) > 300
+    assert [called(each, Called(outcome=CallOutcome.NOT_SENT), LIMITS, by="x", now=0).due for each in effects] == dues
 
 
 def test_an_effect_that_nobody_knows_is_none():
