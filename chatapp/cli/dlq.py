@@ -9,8 +9,10 @@ import click
 from chatapp.cli.operating import inert, json_option, queue_option, services, table
 from chatapp.cli.redriving import Entry, Redriver, entries_of
 from chatapp.deadletters import DeadLetter, Hold
+from config.resources import CHAT, EFFECTS
 
-HEAD = ["JOB", "SESSION", "ATTEMPTS", "LAST ERROR", "AGE", "COPIES", "TURN"]
+ABOUT = {CHAT.name: ("JOB", "TURN"), EFFECTS.name: ("EFFECT", "STATUS")}
+"""What the entries of a queue are about, and how that stands: the first and the last column."""
 SHOWN_ERROR = 60
 
 all_option = click.option("--all", "everything", is_flag=True, help="All entries.")
@@ -44,8 +46,7 @@ def list_(queue: str, ids: tuple[str, ...], limit: int, *, everything: bool, as_
         for entry in found:
             click.echo(json.dumps(entry.as_dict()))
         return
-    for line in table(HEAD, [_row(e) for e in found]):
-        click.echo(line)
+    _echo_table(queue, found)
     more = " (there may be more: see --limit)" if hold.seen == limit and not everything else ""
     click.echo(f"\nentries of {queue}-dlq: {sum(len(e.letters) for e in found)}{more}", err=True)
 
@@ -110,8 +111,7 @@ def discard(
     with services() as made:
         with made.dead_letters.hold(queue, limit=limit) as hold:
             found = [e for e in entries_of(filter(_chosen(ids), hold), made) if e.stale or not stale]
-        for line in table(HEAD, [_row(e) for e in found]):
-            click.echo(line)
+        _echo_table(queue, found)
         doomed = {letter.id for e in found for letter in e.letters}
         _conclude(len(doomed), ids, queue)
         if dry_run or not doomed:
@@ -149,6 +149,12 @@ def _conclude(seen: int, ids: tuple[str, ...], queue: str) -> None:
     if ids and not seen:
         raise click.ClickException(f"no entry of {queue}-dlq has the id {inert(', '.join(ids))}")
     click.echo(f"entries of {queue}-dlq: {seen}", err=True)
+
+
+def _echo_table(queue: str, entries: list[Entry]) -> None:
+    about, standing = ABOUT[queue]
+    for line in table([about, "SESSION", "ATTEMPTS", "LAST ERROR", "AGE", "COPIES", standing], [_row(e) for e in entries]):
+        click.echo(line)
 
 
 def _row(entry: Entry) -> list[str]:

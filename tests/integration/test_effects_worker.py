@@ -121,7 +121,9 @@ def test_what_failed_for_good_is_redriven_by_the_operator(worker, services, run)
     until(lambda: lines(run("dlq", "list", "--queue", "effects", "--json")), 10, "it is not in the dead-letter queue")
     (entry,) = lines(run("dlq", "list", "--queue", "effects", "--json"))
     assert (entry["effect_id"], entry["kind"], entry["attempts"], entry["turn"]) == (str(action.id), "effect", 2, "failed")
-    assert str(action.id) in run("dlq", "list", "--queue", "effects").stdout
+    head, row = run("dlq", "list", "--queue", "effects").stdout.splitlines()[:2]
+    assert (head.split()[0], head.split()[-1]) == ("EFFECT", "STATUS")
+    assert (row.split()[0], row.split()[-1]) == (str(action.id), "failed")
     (done,) = lines(run("dlq", "redrive", "--queue", "effects", "--job", str(action.id), "--json"))
     assert (done["outcome"], done["effect_id"]) == ("revived", str(action.id))
     until(lambda: lines(run("dlq", "list", "--queue", "effects", "--json")), 10, "it is not there again")
