@@ -1,5 +1,6 @@
 """The chat page when the connection is bad: cut, away, refused, silent; and nothing that was written is lost or doubled."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -135,11 +136,15 @@ def test_a_message_that_cannot_be_posted_outlives_a_reload(open_page: OpenPage, 
     """It waits in sight, is posted again and again under one key, also by the page that is loaded next, and stored once."""
     complaints.expect(REFUSED)
     keys: list[str] = []
+    away = True
     page = open_page()
 
     def refuse(route: Route) -> None:
         keys.append(route.request.headers["idempotency-key"])
-        route.abort()
+        if away:
+            route.abort()
+        else:
+            route.continue_()
 
     page.route("**/chat", refuse)
     send(page, "Are you there? [[echo=yes]]")
@@ -149,11 +154,12 @@ def test_a_message_that_cannot_be_posted_outlives_a_reload(open_page: OpenPage, 
     expect(turn(page, 1).locator(".said")).to_have_text("Are you there? [[echo=yes]]")
     expect(turn(page, 2).locator(".said")).to_have_text("And this is the second [[echo=indeed]]")
     shoot(page, "held")
-    page.unroute("**/chat")
-    with page.expect_request("**/chat") as sent:
-        page.evaluate("dispatchEvent(new Event('online'))")
+    away = False
+    page.evaluate("dispatchEvent(new Event('online'))")
     expect_status(page, 2, "completed")
-    assert {*keys, sent.value.headers["idempotency-key"]} == {keys[0]}
+    *first, second = keys
+    assert set(first) == {keys[0]}
+    assert second != keys[0]
     expect(prose(page, 1)).to_have_text("yes")
     expect(prose(page, 2)).to_have_text("indeed")
     assert page.evaluate("sessionStorage.length") == 0
@@ -188,9 +194,14 @@ def test_a_message_whose_202_was_lost_before_a_reload_is_shown_once(open_page: O
     send(page, "Hello [[echo=ok]]")
     expect_status(page, 1, "completed")
 
+    losing = True
+
     def lose(route: Route) -> None:
-        route.fetch()
-        route.abort()
+        answer = route.fetch()
+        if losing:
+            route.abort()
+        else:
+            route.fulfill(response=answer)
 
     page.route("**/chat", lose)
     with page.expect_event("requestfailed"):
@@ -198,7 +209,7 @@ def test_a_message_whose_202_was_lost_before_a_reload_is_shown_once(open_page: O
     page.reload()
     expect(turn(page, 3).locator(".state")).to_contain_text("Waiting for the connection")
     expect_status(page, 2, "completed")
-    page.unroute("**/chat")
+    losing = False
     page.evaluate("dispatchEvent(new Event('online'))")
     expect(page.locator("article.turn")).to_have_count(2)
     expect(prose(page, 2)).to_have_text("once")
@@ -244,7 +255,7 @@ def test_a_model_that_cannot_be_asked_says_when_it_can(open_page: OpenPage, comp
     page.route("**/chat", lambda route: route.fulfill(status=503, json=problem, headers={"Retry-After": "3"}))
     send(page, "Hello? [[echo=hello]]")
     expect_status(page, 1, "unsent")
-    expect(turn(page, 1).locator(".problem")).to_contain_text("It can be tried again in 2 s.")
+    expect(turn(page, 1).locator(".problem")).to_contain_text(re.compile(r"It can be tried again in [12] s\."))
     shoot(page, "breaker-open")
     expect(turn(page, 1).locator(".problem")).to_contain_text("It can be tried again now.")
     page.unroute("**/chat")

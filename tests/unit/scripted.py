@@ -50,7 +50,7 @@ class Scripted:
 
     def accept(self) -> tuple[int, Any, dict[str, str]]:
         """What `POST /chat` answers."""
-        return 202, {"job_id": JOB, "session_id": JOB[:32], "links": {"websocket": self.ws}}, {}
+        return 202, {"job_id": JOB, "session_id": JOB[:32], "status": "queued", "links": {"websocket": self.ws}}, {}
 
     def _answer(self, path: str) -> Response:
         self.requests.append((f"{request.method} /{path}", dict(request.headers), request.get_json(silent=True)))
