@@ -16,7 +16,7 @@ PA = {"systolic_mmhg": 120, "diastolic_mmhg": 80}
         "PA 120x80", "pa 120x80", "PA:120x80", "PA=120/80", "PA - 120x80", "PA 120 x 80 mmHg", "PA 120X80mmHg", "PA 120×80",
         "P.A. 120x80", "PA de 120 por 80", "pressão 120x80", "Pressao arterial: 120/80", "TA 120/80", "PA 12x8", "PA 12/8",
         "pa 12 por 8", "PA 12,0x8,0", "BP 120/80", "bp: 120x80", "BP 120 over 80", "blood pressure is 120/80", "B.P. 120/80",
-        "120x80", "120 x 80 mmHg", "PA120x80", "  PA\t120x80\n", "PA 120\\80", "PA 0120x080",
+        "120x80", "120 x 80 mmHg", "PA120x80", "  PA\t120x80\n", "PA 120\\80", "PA 0120x080", "12x8", "120/80", "12 por 8.",
     ],
 )  # fmt: skip
 def test_blood_pressure_has_many_notations(text):
@@ -118,6 +118,7 @@ def test_the_other_words_are_left(text, rest):
     [
         "dor há 3 dias", "dor 3 dias", "dor 30 dias", "pain 2 weeks", "lesão em T12", "sem dor", "FC normal", "leito 12",
         "dipirona 500 mg", "curativo 10x10", "dieta 6x6h", "às 10:30", "papa 120", "capa 120x", "", "   ", "0", "x", "PA", "PA x",
+        "10x10", "500x2",
     ],
 )  # fmt: skip
 def test_other_numbers_are_no_vital_signs(text):

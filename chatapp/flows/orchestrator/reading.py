@@ -57,6 +57,8 @@ _SINGLE = [
     *((name, _compiled(rf"(?:{words}){_IS}(?P<value>{_NUMBER}){_NOT_TIME}{_AFTER[name]}")) for name, words in _LABELS.items()),
     *((name, _compiled(pattern)) for name, pattern in _BARE.items()),
 ]
+_PAIR_ALONE = _compiled(rf"(?P<high>[0-9]{{1,3}}){_BY}(?P<low>[0-9]{{1,3}})(?:\s*mmhg)?[.!]?")
+"""A whole message of two numbers: a pressure, if it can be one."""
 _ALONE = re.compile(rf"\W*(?P<value>{_NUMBER}(?:{_BY}{_NUMBER})?)\s*(?:mmhg|bpm|irpm|%|[°º]\s?c?|c|mg/dl|/10)?\W*", re.IGNORECASE)
 _JOINT = re.compile(r"(?:[\s,;:.]|\b(?:e|com|and|with)\b)*$", re.IGNORECASE)
 _EDGES = " \n,;:.-–/|"
@@ -110,14 +112,18 @@ class _Found:
 def read(text: str, awaited: str | None = None) -> Reading:
     """Read a message. `awaited`: the sign that was asked for; a number alone is taken for its value."""
     text = "\n".join(filter(None, (" ".join(line.split()) for line in text.splitlines())))
+    written = None
     if awaited is not None and (alone := _ALONE.fullmatch(text)):
-        text = f"{label(awaited, 'pt')} {alone['value']}"
+        written = alone["value"]
+        text = f"{label(awaited, 'pt')} {written}"
+    elif _is_pressure(text):
+        text = f"{label(PRESSURE, 'pt')} {text}"
     found, spans = _Found(), list[tuple[int, int]]()
     for start, end, sign, numbers in sorted(_matches(text)):
         if spans and start < spans[-1][1]:
             continue
         spans.append((start, end))
-        found.take(sign, text[start:end], *numbers)
+        found.take(sign, written or text[start:end], *numbers)
     return Reading(found.signs(), tuple(found.problems.values()), _without(text, spans))
 
 
@@ -125,11 +131,9 @@ def _matches(text: str) -> Iterator[tuple[int, int, str, tuple[float, ...]]]:
     """Find everything that looks like a vital sign: start, end, sign, numbers. The longer of two that begin together wins."""
     pairs = []
     for match in _PAIR.finditer(text):
-        high, low = _number(match["high"] or match["bare_high"]), _number(match["low"] or match["bare_low"])
-        if high <= 30 and low <= 20:  # "12x8" is said in centimetres of mercury
-            high, low = high * 10, low * 10
+        high, low = match["high"] or match["bare_high"], match["low"] or match["bare_low"]
         pairs.append(match.span())
-        yield *match.span(), PRESSURE, (high, low)
+        yield *match.span(), PRESSURE, _millimetres(high, low)
     for match in _HALF.finditer(text):
         if match.start() not in {start for start, _ in pairs}:
             yield *match.span(), PRESSURE, (_number(match["value"]),)
@@ -137,6 +141,18 @@ def _matches(text: str) -> Iterator[tuple[int, int, str, tuple[float, ...]]]:
         for match in pattern.finditer(text):
             said = match.groupdict()
             yield *match.span(), sign, (_number(said["value"] or said["short"]),)
+
+
+def _is_pressure(text: str) -> bool:
+    """Whether a message is two numbers, "12x8", that a pressure may have."""
+    pair = _PAIR_ALONE.fullmatch(text)
+    return pair is not None and _fault(PRESSURE, _millimetres(pair["high"], pair["low"])) is None
+
+
+def _millimetres(high: str, low: str) -> tuple[float, float]:
+    """Read a pressure in mmHg: "12x8" is said in centimetres of mercury."""
+    numbers = _number(high), _number(low)
+    return (numbers[0] * 10, numbers[1] * 10) if numbers[0] <= 30 and numbers[1] <= 20 else numbers
 
 
 def _number(written: str) -> float:
