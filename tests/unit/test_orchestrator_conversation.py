@@ -64,7 +64,7 @@ CONVERSATIONS = {
     "a value that cannot be is asked for again": [
         ("PA 80x120 FC 80", "sistólica não é maior que a diastólica. Qual é o valor certo?", None, ["clinical_note"]),
         ("sim", "Continua em aberto (registro clínico).", None, ["clinical_note"]),
-        ("300x10", "fora do possível para PA (sistólica 40 a 300, diastólica 20 a 200)", None, ["clinical_note"]),
+        ("300x10", "“300x10” está fora do possível para PA (sistólica 40 a 300, diastólica 20 a 200)", None, ["clinical_note"]),
         ("130x80", "PA 130x80 mmHg, FC 80 bpm", "clinical_note", ["clinical_note"]),
     ],
     "a doubtful value is left out": [
@@ -165,6 +165,11 @@ CONVERSATIONS = {
         ("sim", "Chegada ao plantão", "shift_check_in", ["shift_check_in"]),
         ("sim", "Confirmado", None, []),
         ("sim", "Não há mais nada por confirmar. O último confirmado: Chegada", None, []),
+    ],
+    "a yes after a template that asks for a note": [
+        ({"kind": "template", "name": "vitals_due", "text": "Registre os sinais vitais"}, "", None, []),
+        ("sim", "O que devo registrar?", None, ["clinical_note"]),
+        ("PA 120x80", "UTC: PA 120x80 mmHg\nConfirma?", "clinical_note", ["clinical_note"]),
     ],
     "a no after a template": [
         (REMINDER, "", None, []),
@@ -308,6 +313,13 @@ def test_a_repeated_yes_confirms_once(nurse):
     nurse.says("sim")
     assert "O último confirmado: Chegada" in nurse.says("sim")
     assert nurse.calls == ["confirmed a1-0"]
+
+
+def test_a_repeated_yes_is_told_what_was_confirmed_last(nurse):
+    """Not what was proposed last: the note interrupted the arrival, and was confirmed before it."""
+    for message in ("cheguei", "FC 80", "sim", "sim"):
+        nurse.says(message)
+    assert "O último confirmado: Chegada" in nurse.says("sim")
 
 
 @pytest.mark.parametrize(

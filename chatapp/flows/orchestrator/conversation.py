@@ -97,7 +97,8 @@ def _yes_to_nothing(answering: Answering) -> None:
         answering.set(last_template=None)
         begin(answering, [template.opens])
     elif taken := [action for action in recent if action.status in TAKEN]:
-        answering.say(answering.texts.confirmed_before, what=taken[0].description)
+        last = max(taken, key=lambda action: action.confirmed_at or 0)
+        answering.say(answering.texts.confirmed_before, what=last.description)
     else:
         answering.say(answering.texts.nothing_to_confirm)
 

@@ -51,8 +51,9 @@ class TakeNote(SubFlow[Note]):
     draft = Note
 
     def begins(self, said: Said) -> Note:
-        """Take what the first message tells."""
-        return _with(Note(recorded_at=said.now), said)
+        """Take what the first message tells. A yes to a template tells nothing yet."""
+        empty = Note(recorded_at=said.now)
+        return _with(empty, said) if said.wants(self.name) else empty
 
     def hears(self, draft: Note, said: Said) -> Note | None:
         """Add what a message tells. A new value of a sign replaces the old one; “não” leaves out what was in question."""
