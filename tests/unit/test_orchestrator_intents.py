@@ -37,10 +37,12 @@ def asked():
             "deny",
             "não|Nao|NÃO!|n|no|nope|cancela|cancelar|não, obrigada|não confirmo|deixa pra lá|👎|❌|never mind|errado|nada mais",
         ),
+        ("deny", "cancela isso|pode cancelar|ok, cancela|isso não"),
         (
             "shift_check_in",
             "cheguei|Cheguei!|cheguei no plantão|acabei, cheguei|I'm here|I’ve arrived|check-in|iniciar plantão|start my shift",
         ),
+        ("shift_check_in", "oi, acabei de chegar|just got here"),
         (
             "finish_shift",
             "encerrar plantão|Finalizar o plantão|fim do plantão|terminei|saindo do plantão|finish shift|end of shift|check-out",
@@ -51,6 +53,7 @@ def asked():
             None,
             "não cheguei|ainda não cheguei|cheguei?|bom dia|sim não|quando termino o plantão?|xyz|oi, tudo bem|not arrived",
         ),
+        (None, "sim, cancela|confirma ou cancela?|acho que não acabei de chegar"),
     ],
 )
 def test_obvious_words_are_decided_without_a_model(intent, texts):

@@ -32,6 +32,9 @@ _COURTESY = frozenset(
     "por favor please obrigado obrigada thanks thank you obg pfv pf registrar registra gravar grava salvar salva "
     "save it that is mesmo com certeza e a o ser quero isso tudo nada mais 🙏".split()
 )
+_CANCEL = frozenset("cancela cancelar cancele cancel".split())
+_GRANTING = frozenset("pode ok okay certo".split())
+"""Words of a yes that, beside a wish to cancel, only bid it: "pode cancelar", "ok, cancela"."""
 _DENIABLE = frozenset("confirmo confirma confirmar isso pode certo correto".split())
 _DENY_PHRASES = frozenset(
     (
@@ -50,7 +53,8 @@ _HELP = re.compile(
     r"(?:ajuda|help|menu|socorro|comandos?|commands?|\?+|o que (?:posso|eu posso) (?:dizer|fazer)|what can i (?:say|do))"
 )
 _ARRIVED = re.compile(
-    r"\b(?:cheguei|check ?in|(?:i ?m|i am|im) (?:here|in)|arrived|estou no (?:local|plantao|hospital)|"
+    r"\b(?:cheguei|(?:acabei|acabo) de chegar|check ?in|(?:i ?m|i am|im) (?:here|in)|arrived|(?:just )?got here|"
+    r"estou no (?:local|plantao|hospital)|"
     r"(?:iniciar|inicio|iniciando|comecar|comecando|comeco|assumir|assumindo|assumi) (?:do |o |meu )*plantao|"
     r"(?:start|starting|begin|beginning) (?:of )?(?:my |the )?shift)\b"
 )
@@ -112,7 +116,8 @@ def _yes_or_no(said: str) -> Name | None:
         return None
     if not no:
         return "confirm"
-    return "deny" if not yes or ("nao" in no and yes <= _DENIABLE) else None
+    yes -= _COURTESY  # "cancela isso"
+    return "deny" if not yes or ("nao" in no and yes <= _DENIABLE) or (no & _CANCEL and yes <= _GRANTING) else None
 
 
 def _command(said: str, *, question: bool) -> Name | None:
