@@ -179,8 +179,26 @@ CONVERSATIONS = {
     "a template while an action is staged": [
         ("FC 80", "Confirma?", "clinical_note", ["clinical_note"]),
         (REMINDER, "", None, ["clinical_note"]),
+        ("sim", "você recebeu outra mensagem, por isso pergunto de novo.", None, ["clinical_note"]),
         ("sim", "Confirmado, será gravado: Registro clínico", None, []),
         ("sim", "Chegada ao plantão", "shift_check_in", ["shift_check_in"]),
+    ],
+    "a no that may be for a template": [
+        ("PA 80x120", "Qual é o valor certo?", None, ["clinical_note"]),
+        (REMINDER, "", None, ["clinical_note"]),
+        ("não", "por isso pergunto de novo.\n\nEm “PA 80x120”", None, ["clinical_note"]),
+        ("não", "Cancelado, nada foi gravado", None, []),
+    ],
+    "a question that was shown again after a template": [
+        ("FC 80", "Confirma?", "clinical_note", ["clinical_note"]),
+        (REMINDER, "", None, ["clinical_note"]),
+        ("bom dia", "FC 80 bpm\nConfirma?", None, ["clinical_note"]),
+        ("sim", "Confirmado, será gravado: Registro clínico", None, []),
+    ],
+    "a template that asks for nothing, while an action is staged": [
+        ("FC 80", "Confirma?", "clinical_note", ["clinical_note"]),
+        ({"kind": "template", "name": "newsletter", "text": "Feliz Natal!"}, "", None, ["clinical_note"]),
+        ("sim", "Confirmado, será gravado: Registro clínico", None, []),
     ],
     "a language that is asked for": [
         ("PA 80x120", "Qual é o valor certo?", None, ["clinical_note"]),

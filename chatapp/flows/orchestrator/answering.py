@@ -69,6 +69,13 @@ class Answering:
         out = self._ended_at(frame.asked_in) if frame.asked_in else None
         return self.said.sent_at >= (frame.asked_at if out is None else out)
 
+    def overtaken(self, frame: Frame) -> bool:
+        """Whether a template that asks for something was sent since the nurse was last shown a sub-flow's question."""
+        template = self.state.last_template
+        if template is None or template.opens is None:
+            return False
+        return template.sent_at > max(frame.asked_at, frame.shown_at)
+
     def status(self, action: Effect | None) -> EffectStatus:
         """Say how an action stands now. One whose item is gone has expired."""
         return EffectStatus.EXPIRED if action is None else action.status_at(self.said.now)

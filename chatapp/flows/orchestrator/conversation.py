@@ -1,6 +1,7 @@
 """One message of the conversation: a yes, a no, or something for a sub-flow.
 
-A yes is taken for the question that the nurse has seen: one that was sent before the question was asked is no answer to it.
+A yes is taken for the question that the nurse has seen: one that was sent before the question was asked is no answer to it. Nor
+is one that follows a template: what that asked may be what it answers, so the question is asked again.
 
 An attempt that dies after it confirmed or cancelled an action leaves the state as it was. The next one reads the same message
 over the same state: it asks for the same yes or no again, which changes nothing, and tells what came of it.
@@ -39,6 +40,9 @@ def _answer(answering: Answering) -> None:
     elif not answering.seen(frame):
         answering.say(answering.texts.unseen)
         present(answering, frame, anew=False)
+    elif answering.overtaken(frame):
+        answering.say(answering.texts.overtaken)
+        present(answering, frame, anew=True)
     elif frame.action_id is not None:
         _decide(answering, frame, frame.action_id)
     else:

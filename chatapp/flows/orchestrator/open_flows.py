@@ -76,7 +76,7 @@ def present(answering: Answering, frame: Frame, *, anew: bool) -> None:
         answering.say("\n".join(filter(None, (description, sub.hint(draft, texts), texts.confirm))))
         answering.offers = (texts.yes, texts.no)
     asked = {"asked_at": answering.said.now, "asked_in": answering.turn.number} if anew else {}
-    answering.set(active_flow=frame.model_copy(update=asked))
+    answering.set(active_flow=frame.model_copy(update={"shown_at": answering.said.now, **asked}))
 
 
 def _begin_one(answering: Answering, name: str) -> None:

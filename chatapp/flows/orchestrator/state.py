@@ -27,12 +27,16 @@ class Kept(BaseModel):
 
 
 class Frame(Kept):
-    """A sub-flow that is open: its draft, the action that waits for a yes, when the nurse was last asked, and in which turn."""
+    """A sub-flow that is open: its draft, the action that waits for a yes, when the nurse was last asked, and in which turn.
+
+    `shown_at`: when the question was last shown; a reminder repeats it, and asks nothing new.
+    """
 
     flow: str
     draft: Mapping[str, Any] = Field(default_factory=dict)
     action_id: str | None = None
     asked_at: Time = 0
+    shown_at: Time = 0
     asked_in: int = Field(0, ge=0)
 
 

@@ -27,6 +27,7 @@ class Texts:
     nothing_to_cancel: str
     confirmed_before: str
     unseen: str
+    overtaken: str
     still_open: str
     back_to: str
     hello: str
@@ -82,6 +83,7 @@ PT = Texts(
     nothing_to_cancel="Não há nada por cancelar.",
     confirmed_before="Não há mais nada por confirmar. O último confirmado: {what}",
     unseen="Sua resposta veio antes desta pergunta, por isso pergunto de novo.",
+    overtaken="Depois desta pergunta você recebeu outra mensagem, por isso pergunto de novo.",
     still_open="Continua em aberto ({title}).",
     back_to="Voltando a: {title}.",
     hello="Olá! Diga “ajuda” para ver o que posso fazer.",
@@ -147,6 +149,7 @@ EN = Texts(
     nothing_to_cancel="There is nothing to cancel.",
     confirmed_before="There is nothing left to confirm. The last that was confirmed: {what}",
     unseen="Your answer came before this question, so I ask again.",
+    overtaken="You were sent another message after this question, so I ask again.",
     still_open="Still open ({title}).",
     back_to="Back to: {title}.",
     hello="Hello! Say “help” to see what I can do.",
