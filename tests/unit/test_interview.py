@@ -233,11 +233,21 @@ def test_without_the_look_up_the_models_code_counts_if_it_is_one(code: str | Non
 
 
 @pytest.mark.parametrize(
-    ("months", "day"), [([11], "2027-11-15"), ([12], "2026-12-15"), ([1, 12], "2026-12-15"), ([11, 3], "2027-03-15")]
+    ("today", "months", "day"),
+    [
+        ("2026-11-09", [11], "2026-11-16"),
+        ("2026-11-09", [12], "2026-12-15"),
+        ("2026-11-09", [1, 12], "2026-12-15"),
+        ("2026-11-21", [11, 3], "2026-11-28"),
+        ("2026-11-25", [11, 3], "2027-03-15"),
+        ("2026-11-25", [11], "2027-11-15"),
+        ("2026-12-28", [12, 1], "2027-01-15"),
+        ("2026-12-28", [12], "2027-12-15"),
+    ],
 )
-def test_flights_are_searched_in_the_first_month_to_come(months: list[int], day: str) -> None:
-    """Nobody leaves within a week."""
-    assert departure(months, date(2026, 11, 9)).isoformat() == day
+def test_flights_are_searched_in_the_first_month_to_come(today: str, months: list[int], day: str) -> None:
+    """This month is one, as long as a week of it is left before the day: nobody leaves sooner."""
+    assert departure(months, date.fromisoformat(today)).isoformat() == day
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,8 @@ def _with_price(external: External, destination: Destination, profile: Profile, 
 
 
 def departure(months: list[int], today: date) -> date:
-    """Choose the day that flights are searched for: the middle of the first of the months that is still to come."""
-    middles = [date(year, month, 15) for year in (today.year, today.year + 1) for month in months]
-    return min(day for day in middles if day >= today + SOONEST)
+    """Choose the day that flights are searched for: the middle of the first of the months, or what is left of that month."""
+    soonest = today + SOONEST
+    firsts = [date(year, month, 1) for year in (today.year, today.year + 1) for month in months]
+    days = [(first, max(first.replace(day=15), soonest)) for first in firsts]
+    return min(day for first, day in days if day.replace(day=1) == first)
