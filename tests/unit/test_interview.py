@@ -1,5 +1,6 @@
 """The interview's state, its checks and its questions: all that is pure."""
 
+import json
 from datetime import date
 from typing import Any, get_args
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from chatapp.errors import ExternalUnavailable
-from chatapp.flows.interview import texts
+from chatapp.flows.interview import prompts, texts
 from chatapp.flows.interview.destination import departure
 from chatapp.flows.interview.origin import Several, Unknown, find
 from chatapp.flows.interview.profile import MAX_BUDGET, Answers, Key, Origin, Profile, clean
@@ -20,6 +21,15 @@ from chatapp.flows.structured import form_of
 from chatapp.model import State
 
 HERE = Origin(city="São Paulo", iata="SAO")
+ANSWERS: dict[Key, Any] = {
+    "origin": HERE.model_dump(),
+    "budget": 9_000,
+    "passengers": {"adults": 1},
+    "months": [6],
+    "activities": ["praia"],
+    "purpose": "férias",
+    "hobbies": ["xadrez"],
+}
 THERE = Destination(name="Salvador", iata="SSA", reason="Sun.")
 
 
@@ -83,6 +93,36 @@ def test_right_answers_are_taken(said: dict[str, Any], key: str, taken: object) 
 def test_wrong_answers_are_named(said: dict[str, Any], key: str) -> None:
     """None of them gets into the profile."""
     assert (reading(**said).answers, reading(**said).wrong) == ({}, (key,))
+
+
+@pytest.mark.parametrize("currency", ["USD", " eur", "francs\n"])
+def test_a_budget_in_another_currency_is_not_taken_for_reais(currency: str) -> None:
+    """Nor is it an answer that was wrong: nobody here knows what it is worth."""
+    read_so = reading(budget=3000, budget_currency=currency, adults=2)
+    assert (read_so.foreign, read_so.wrong) == (currency.strip().upper(), ())
+    assert read_so.answers == {"passengers": {"adults": 2, "children": 0}}
+    assert not reading(budget=3000, budget_currency=currency).empty
+
+
+@pytest.mark.parametrize("currency", [None, "", "BRL", "brl", "R$"])
+def test_reais_are_no_other_currency(currency: str | None) -> None:
+    """Whether a model names them or not."""
+    assert reading(budget=3000, budget_currency=currency).answers == {"budget": 3000}
+
+
+def test_a_currency_without_an_amount_is_nothing() -> None:
+    """Some models fill in what they were not told."""
+    assert reading(budget_currency="USD").empty
+
+
+def test_a_reply_counts_when_something_was_asked_and_in_one_short_line() -> None:
+    """Empty where nobody knows; none for the wish for another destination, which that destination answers."""
+    complete = Update(answers={key: ANSWERS[key] for key in KEYS}).of(InterviewState())
+    assert reading(reply="No.").reply is None
+    assert reading(asks_question=True).reply == ""
+    assert reading(asks_question=True, reply=" Yes,\nit\x1b is. " + "x" * 999).reply == ("Yes, it is. " + "x" * 999)[:400]
+    assert reading(asks_question=True, wants_another=True, reply="Yes.").reply == "Yes."
+    assert reading(complete, asks_question=True, wants_another=True, reply="Yes.").reply is None
 
 
 def test_nothing_is_read_where_nothing_was_said() -> None:
@@ -266,6 +306,13 @@ def test_a_text_is_brought_into_one_short_line(text: str) -> None:
     assert len(cleaned) <= 80
     assert cleaned == cleaned.strip()
     assert cleaned.isprintable() or not cleaned
+
+
+def test_the_model_is_told_the_day_and_what_is_known() -> None:
+    """Else nobody could tell which month is the next, or what "March too" adds to."""
+    state = Update(answers={"months": [2]}, asked="activities").of(InterviewState())
+    context = json.loads(prompts.extract(state, date(2026, 11, 21)).partition(prompts.CONTEXT)[2])
+    assert (context["today"], context["known"], context["last_question"]) == ("2026-11-21", {"months": [2]}, "activities")
 
 
 def test_the_forms_are_strict() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from chatapp.flows.interview import prompts, texts
@@ -74,7 +75,8 @@ def _answer(asked: Asked, state: InterviewState, text: str) -> Generator[Step, N
 
 
 def _extract(asked: Asked, state: InterviewState, text: str) -> Generator[Pending, None, tuple[Answers, Finish]]:
-    options = replace(asked.turn.options, instructions=prompts.extract(state), **prompts.OPTIONS)
+    today = datetime.fromtimestamp(asked.now / 1000, UTC).date()
+    options = replace(asked.turn.options, instructions=prompts.extract(state, today), **prompts.OPTIONS)
     form = form_of(Answers)
     request = ModelRequest((Message("user", text),), options, asked.turn.user_id, str(asked.turn.job_id), form)
     return (yield from structured(asked.llm, request, Answers))
@@ -90,10 +92,14 @@ def _said(before: InterviewState, known: InterviewState, reading: Reading, langu
         choices = ", ".join(label(choice) for choice in reading.origin.choices)
         said.append(texts.WHICH_CITY[language].format(choices=choices))
     said += [QUESTIONS[key].hint[language] for key in reading.wrong]
-    if reading.asks_question:
-        said.append(texts.NO_ANSWERS[language])
+    if reading.foreign:
+        said.append(texts.IN_REAIS[language].format(currency=reading.foreign))
+    if reading.reply is not None:
+        said.append(reading.reply or texts.NO_ANSWERS[language])
     elif reading.empty and known.question is not None and not before.untouched:
         said += [texts.AGAIN[language], QUESTIONS[known.question].hint[language]]
+    elif not any(said):  # what was known already is confirmed
+        said.append(texts.repeated(reading.answers, known.profile_data, language))
     return [sentence for sentence in said if sentence]
 
 

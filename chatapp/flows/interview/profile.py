@@ -17,6 +17,7 @@ MAX_TRAVELLERS = 9
 MAX_BUDGET = 10_000_000
 MAX_PRICE = 1e9
 MAX_REASON_CHARS = 600
+MAX_REPLY_CHARS = 400
 CURRENCY = r"^[A-Z]{3}$"
 IATA = re.compile(r"[A-Z]{3}")
 
@@ -111,6 +112,7 @@ class Answers(BaseModel):
     origin_city: str | None = None
     origin_iata: str | None = None
     budget: float | None = None
+    budget_currency: str | None = None
     adults: int | None = None
     children: int | None = None
     months: list[int] | None = None
@@ -118,5 +120,6 @@ class Answers(BaseModel):
     purpose: str | None = None
     hobbies: list[str] | None = None
     asks_question: bool = False
+    reply: str | None = None
     wants_another: bool = False
     language: Language | None = None

@@ -1,6 +1,6 @@
 """What the interview says beside its questions, in both languages. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chatapp.flows.interview.origin import label
@@ -24,6 +24,10 @@ AGAIN: Texts = {"pt": "Não encontrei uma resposta nessa mensagem.", "en": "I fo
 NO_ANSWERS: Texts = {
     "pt": "Por aqui só consigo planejar a sua viagem, então vou seguir com a entrevista.",
     "en": "All I can do here is plan your journey, so let me go on with the interview.",
+}
+IN_REAIS: Texts = {
+    "pt": "Conto o orçamento em reais e não converti {currency}. Diga o valor em R$.",
+    "en": "I count the budget in reais and did not convert {currency}. Please tell the amount in R$.",
 }
 UNKNOWN_CITY: Texts = {
     "pt": "Não encontrei um aeroporto em {city}. Tente uma cidade maior por perto.",
@@ -57,8 +61,13 @@ SUMMARY: Texts = {
 
 def noted(before: Profile, after: Profile, language: Language) -> str:
     """Repeat the answers that are new or changed; empty when there are none."""
-    changed = [shown(key, after, language) for key in KEYS if getattr(before, key) != getattr(after, key)]
-    return NOTED[language].format(answers="; ".join(changed)) if changed else ""
+    return repeated([key for key in KEYS if getattr(before, key) != getattr(after, key)], after, language)
+
+
+def repeated(keys: Iterable[Key], profile: Profile, language: Language) -> str:
+    """Repeat these answers; empty when there are none."""
+    answers = [shown(key, profile, language) for key in keys]
+    return NOTED[language].format(answers="; ".join(answers)) if answers else ""
 
 
 def shown(key: Key, profile: Profile, language: Language) -> str:
