@@ -5,34 +5,21 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from chatapp.dev import interview_months, interview_numbers
 from chatapp.dev.interview_places import CITIES, CODES
+from chatapp.dev.interview_replies import reply
 from chatapp.flows.interview.origin import folded
-from chatapp.flows.interview.texts import MONTHS
 
 Form = dict[str, Any]
 
-_NUMBERS = {
-    word: number
-    for number, words in enumerate(("ZERO", "UM UMA ONE", "DOIS DUAS TWO", "TRES THREE", "QUATRO FOUR", "CINCO FIVE", "SEIS SIX"))
-    for word in words.split()
-}
-_COUNT = rf"(-?\d+|{'|'.join(_NUMBERS)})"
-_ADULTS = re.compile(rf"\b{_COUNT} (?:ADULT|PESSOA|PEOPLE|PERSON)|(?:SOMOS|WE ARE|WE'RE|VAMOS EM) {_COUNT}\b")
-_CHILDREN = re.compile(rf"\b{_COUNT} (?:CRIANCA|FILH|KID|CHILD)")
-_ALONE = re.compile(r"\b(SO EU|SOZINH[OA]|JUST ME|ALONE|MYSELF)\b")
-_COUPLE = re.compile(r"\b(CASAL|COUPLE|EU E (?:MINHA|MEU) |ME AND MY )")
-_MONEY = re.compile(r"(-)?\s*(?:R\$|BRL)?\s*(-)?\s*(\d[\d.,]*)\s*(MIL\b|K\b|THOUSAND)?")
-_MONEY_CUE = re.compile(r"R\$|BRL|REAIS|\bMIL\b|\d ?K\b|THOUSAND|ORCAMENTO|BUDGET|GASTAR|SPEND")
-_MONTH = {folded(name): n % 12 + 1 for names in MONTHS.values() for n, name in enumerate(names)}
-_A_MONTH = rf"({'|'.join(sorted(_MONTH, key=len, reverse=True))})"
-_RANGE = re.compile(rf"\b{_A_MONTH}\s*(?:A|ATE|TO|UNTIL|THROUGH|-)\s*{_A_MONTH}\b")
-_ANY_MONTH = re.compile(r"QUALQUER MES|TODOS OS MESES|ANO TODO|ANY MONTH|ALL YEAR")
 _CITY_NAMES = "|".join(sorted(map(re.escape, CITIES), key=len, reverse=True))
 _LEAVING = re.compile(
     rf"\b(?:SAINDO|SAIO|SAIR|PARTINDO|PARTO|MORO|SOU|ORIGEM|FROM|LEAVING|LEAVE|LIVE|ORIGIN)\b\W*(?:(?:DE|DO|EM|FROM|IN|E|IS)\b\W*)?({_CITY_NAMES})\b"
 )
+_CITY_CHANGED = re.compile(rf"\b(?:CIDADE|CITY|ORIGEM|ORIGIN)\W+(?:PARA|TO)\W+({_CITY_NAMES})\b")
+_GOING = re.compile(r"\b(?:PARA|PRA|TO|CONHECER|VISITAR|VISIT|SEE)\W+(?:O |A |THE )?$")
 _SOMEWHERE = re.compile(
-    r"\b(?i:saindo|saio|sair|partindo|parto|moro|leaving|leave|live)\s+(?i:de|do|da|em|from|in)\s+"
+    r"\b(?i:(?:saindo|saio|sair|partindo|parto|moro|leaving|leave|live)\s+(?:de|do|da|em|from|in)|from)\s+"
     r"(?P<city>[^\W\d_a-zß-ÿ][\w'’-]*(?:\s+(?:d[aeo]s?\s+)?[^\W\d_a-zß-ÿ][\w'’-]*)*)"
 )
 """A city that is not known here, by its capitals: whether there is one of that name is not for who reads to say."""
@@ -59,8 +46,19 @@ _LABEL = re.compile(
 """What somebody writes before an answer to tell which it is."""
 _LISTS = re.compile(r"\s*(?:,|;|/|\bE\b|\bAND\b|\bOU\b|\bOR\b)\s*")
 _NOTHING = re.compile(
-    r"^(OI|OLA|HI|HELLO|OK|HMM+|NAO SEI|SEI LA|TALVEZ|SIM|NAO|YES|NO|I DO ?N[O']?T KNOW|MAYBE|WHATEVER YOU SAY)\W*$"
+    r"^(OI|OLA|HI|HELLO|HEY|BOM DIA|BOA TARDE|BOA NOITE|TUDO BEM|GOOD (?:MORNING|AFTERNOON|EVENING)|OK|HMM+|NAO SEI|SEI LA|TALVEZ"
+    r"|SIM|NAO|YES|NO|I DO ?N[O']?T KNOW|MAYBE|WHATEVER YOU SAY|OBRIGAD[OA]|VALEU|THANKS?|THANK YOU|LEGAL|GOSTEI|COOL|GREAT)\W*$"
 )
+_NO_PLACE = re.compile(
+    r"\b(?:NENHUM[A]?|NADA|TANTO FAZ|NOTHING|NONE|ANYTHING|WHATEVER|QUER(?:O|EMOS|IA)|GOST\w+|ADOR\w+|WANT|LIKE|LOVE|E|AND)\b"
+)
+"""What no name of a city has, in a message that may be one."""
+_ADDING = re.compile(r"\bTAMBEM\b|\bADICION|\bACRESCENT|\bINCLU|\bALSO\b|\bAS WELL\b|\bADD\b|\bTOO\b")
+_DENYING = re.compile(
+    r"\b(?:NAO(?: (?:QUERO|QUEREMOS|GOSTO|E))?|SEM|NEM|NO|NOT|WITHOUT|(?:DO ?N[O']?T|NOT) (?:WANT|LIKE))"
+    r" (?:(?:DE|IR|A|AO|O|OS|AS|THE|ANY|TO|MAIS|MORE|NO|NA) )*$"
+)
+"""What stands before a word that is not wanted."""
 _CORRECTING = re.compile(r"NA VERDADE|ALIAS|CORRIG|MUD[AEO]|TROC|ACTUALLY|CHANGE|INSTEAD|MAKE IT|RATHER")
 _ANOTHER = re.compile(r"OUTR[OA] (?:DESTINO|SUGESTAO|LUGAR|OPCAO)|ANOTHER|SOMEWHERE ELSE|OTHER (?:DESTINATION|PLACE)")
 _PORTUGUESE = re.compile(
@@ -74,18 +72,22 @@ def read(messages: Sequence[Mapping[str, str]]) -> Form:
     text = messages[-1]["content"].strip()
     context = json.loads(messages[0]["content"].partition("Context: ")[2])
     form: Form = dict.fromkeys(
-        ("origin_city", "origin_iata", "budget", "adults", "children", "months", "activities", "purpose", "hobbies")
+        "origin_city origin_iata budget budget_currency adults children months activities purpose hobbies".split()
     )
-    form |= _origin(text, context) | _counted(text, context) | _months(text, context) | _wishes(text, context)
+    plain, language = folded(text), _language(text)
+    form |= interview_numbers.counted(plain, context, english=language == "en")
+    form |= _origin(text, context) | _months(text, context) | _wishes(text, context)
     if (
         not {key for key, value in form.items() if value is not None} - {context["last_question"]}
         and "?" not in text
-        and not _NOTHING.match(folded(text))
+        and not _NOTHING.match(plain)
     ):
         form |= _whole(text, context)
     found = any(value is not None for value in form.values())
-    form["wants_another"] = bool(_ANOTHER.search(folded(text)))
-    return form | {"asks_question": "?" in text and not found and not form["wants_another"], "language": _language(text)}
+    another = bool(_ANOTHER.search(plain))
+    asks = "?" in text and not found and not another
+    replied = reply(plain, english=language == "en") if asks and re.search("[A-Z]", plain) else None
+    return form | {"wants_another": another, "asks_question": asks, "reply": replied, "language": language}
 
 
 def _origin(text: str, context: Form) -> Form:
@@ -97,7 +99,10 @@ def _origin(text: str, context: Form) -> Form:
     code = next((word for word in re.findall(r"\b[A-Z]{3}\b", text) if word in CODES), None)
     if code and (asked or re.search(r"\b(SAINDO|SAIO|FROM|LEAVING)\b", plain)):
         return {"origin_iata": code}
-    match = _LEAVING.search(plain) or (re.search(rf"\b({_CITY_NAMES})\b", plain) if asked else None)
+    match = _LEAVING.search(plain) or _CITY_CHANGED.search(plain)
+    if match is None and (asked or _CORRECTING.search(plain)):
+        named = re.finditer(rf"\b({_CITY_NAMES})\b", plain)
+        match = next((city for city in named if not _GOING.search(plain[: city.start()])), None)
     if match is None:
         return _somewhere(text)
     name, known = CITIES[match[1]]
@@ -106,54 +111,21 @@ def _origin(text: str, context: Form) -> Form:
 
 def _somewhere(text: str) -> Form:
     match = _SOMEWHERE.search(text)
-    return {"origin_city": match["city"]} if match and folded(match["city"]).split()[0] not in _MONTH else {}
-
-
-def _counted(text: str, context: Form) -> Form:
-    plain, found = folded(text), Form()
-    adults, children = _ADULTS.search(plain), _CHILDREN.search(plain)
-    if _COUPLE.search(plain):
-        found["adults"] = 2
-    elif adults:
-        found["adults"] = _number(adults[1] or adults[2])
-    elif _ALONE.search(plain):
-        found["adults"] = 1
-    if children:
-        found["children"] = _number(children[1])
-    rest = plain
-    for match in (adults, children):
-        rest = rest.replace(match[0], " ") if match else rest
-    lone = re.search(rf"\b{_COUNT}\b", rest) or re.search(r"-?\d+", rest)
-    if context["last_question"] == "passengers" and not found and lone and not _MONEY_CUE.search(plain):
-        found["adults"] = _number(lone[0].strip())
-    if _MONEY_CUE.search(rest) or (context["last_question"] == "budget" and not adults and not children):
-        found |= _budget(rest)
-    return found
-
-
-def _budget(plain: str) -> Form:
-    match = next((m for m in _MONEY.finditer(plain)), None)
-    if match is None:
-        return {}
-    digits = re.sub(r"[.,](?=\d{3}(\D|$))", "", match[3].rstrip(".,")).replace(",", ".")
-    amount = float(digits) * (1_000 if match[4] else 1)
-    return {"budget": -amount if match[1] or match[2] else amount}
+    return {"origin_city": match["city"]} if match and folded(match["city"]).split()[0] not in interview_months.NUMBERS else {}
 
 
 def _months(text: str, context: Form) -> Form:
-    plain, asked = re.sub(rf"\b({_CITY_NAMES})\b", "", folded(text)), context["last_question"] == "months"
-    if _ANY_MONTH.search(plain):
-        return {"months": list(range(1, 13))}
-    found: list[int] = []
-    for first, last in _RANGE.findall(plain):
-        begin, end = _MONTH[first], _MONTH[last]
-        found += [(begin + n - 1) % 12 + 1 for n in range((end - begin) % 12 + 1)]
-    named = re.findall(rf"\b{_A_MONTH}\b", plain)
-    # "may" and "march" are verbs too.
-    found += [_MONTH[name] for name in named if asked or name not in ("MAY", "MARCH") or name.capitalize() in text]
-    if asked and not found and not (_ADULTS.search(plain) or _CHILDREN.search(plain) or _MONEY_CUE.search(plain)):
-        found = [int(number) for number in re.findall(r"-?\d+", plain)][:12]
-    return {"months": found} if found else {}
+    whole = folded(text)
+    found = interview_months.read(text, re.sub(rf"\b({_CITY_NAMES})\b", "", whole), context)
+    if context["last_question"] == "months" and not found and "?" not in text and not interview_numbers.is_counted(whole):
+        found = [int(number) for number in re.findall(r"-?\d+", whole)][:12]
+    return {"months": _added(found, "months", whole, context)} if found else {}
+
+
+def _added(found: list[Any], key: str, plain: str, context: Form) -> list[Any]:
+    """Put what is known before what a message adds to it."""
+    known = context["known"].get(key) or [] if _ADDING.search(plain) else []
+    return list(dict.fromkeys([*known, *found]))
 
 
 def _wishes(text: str, context: Form) -> Form:
@@ -162,24 +134,37 @@ def _wishes(text: str, context: Form) -> Form:
     if hobbies := _HOBBIES.search(plain):
         found["hobbies"] = _entries(text[hobbies.start(1) : hobbies.end(1)])
         text, plain = text[: hobbies.start()] + text[hobbies.end() :], plain[: hobbies.start()] + plain[hobbies.end() :]
+    adding = _ADDING.search(plain) is not None
     for key, words in (("activities", _ACTIVITIES), ("purpose", _PURPOSE)):
-        may = asked == key or (key not in known and asked != "hobbies") or (correcting and asked != "hobbies")
-        named = [text[m.start() : m.end()].lower() for m in words.finditer(plain)] if may else []
+        matches = list(words.finditer(plain))
+        denied = [m for m in matches if _DENYING.search(plain[: m.start()])]
+        may = asked == key or (asked != "hobbies" and (key not in known or correcting or adding or denied))
+        named = [text[m.start() : m.end()].lower() for m in matches if m not in denied] if may else []
+        if denied and known.get(key) and key == "activities":
+            unwanted = {m[0] for m in denied}
+            named = [*(entry for entry in known[key] if folded(entry) not in unwanted), *named]
         if named:
-            found[key] = named if key == "activities" else named[0]
+            found[key] = _added(named, key, plain, context) if key == "activities" else named[0]
     return found
 
 
 def _whole(text: str, context: Form) -> Form:
     """Take a message that says nothing of anything else as the answer to the last question."""
     match context["last_question"]:
-        case "origin" if not re.search(rf"\d|\b({_CITY_NAMES})\b", folded(text)) and len(text.split()) <= 5:
+        case "origin" if len(text.split()) <= 5 and not _is_no_city(folded(text)):
             return {"origin_city": _FILLER.sub("", text).strip(" .!")}
         case "activities" | "hobbies" as key if not _ANOTHER.search(folded(text)):
             return {key: _entries(text)}
         case "purpose" if not _PURPOSE.search(folded(text)) and len(text.split()) <= 6:
             return {"purpose": _unlabelled(text).strip(" .!").lower()}
     return {}
+
+
+def _is_no_city(plain: str) -> bool:
+    """Whether a text that may be the name of an unknown city says something else."""
+    patterns = (rf"\d|\b({_CITY_NAMES})\b", _NO_PLACE, _ACTIVITIES, _PURPOSE, _ANOTHER)
+    said = any(re.search(pattern, plain) for pattern in patterns)
+    return said or interview_months.are_named(plain) or interview_numbers.is_counted(plain)
 
 
 def _unlabelled(text: str) -> str:
@@ -194,10 +179,6 @@ def _entries(text: str) -> list[str] | None:
         entries.append(rest[at : match.start()])
         at = match.end()
     return [entry.strip(" .!").lower() for entry in [*entries, rest[at:]] if entry.strip(" .!")] or None
-
-
-def _number(word: str) -> int:
-    return _NUMBERS[word] if word in _NUMBERS else int(word)
 
 
 def _language(text: str) -> str | None:

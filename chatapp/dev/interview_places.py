@@ -15,7 +15,17 @@ CITIES = {
         "Belém": "BEL", "Natal": "NAT", "Goiânia": "GYN", "Vitória": "VIX", "Campinas": "VCP", "Lisboa": "LIS", "Lisbon": "LIS",
         "Porto": "OPO", "Buenos Aires": "BUE", "Santiago": "SCL", "New York": "NYC", "London": "LON", "Paris": "PAR",
         "Madrid": "MAD", "Miami": "MIA", "Toronto": "YTO", "Berlin": "BER",
+        "Maceió": "MCZ", "João Pessoa": "JPA", "Aracaju": "AJU",
+        "Porto Seguro": "BPS", "São Luís": "SLZ", "Foz do Iguaçu": "IGU", "Cuiabá": "CGB", "Campo Grande": "CGR",
+        "Nova York": "NYC", "Nova Iorque": "NYC", "Londres": "LON", "Berlim": "BER", "Madri": "MAD", "Roma": "ROM", "Rome": "ROM",
+        "Barcelona": "BCN", "Orlando": "ORL", "Los Angeles": "LAX", "San Francisco": "SFO", "Montevidéu": "MVD", "Lima": "LIM",
     }.items()
+} | {
+    nickname: (name, code)
+    for nickname, name, code in (
+        ("RIO", "Rio de Janeiro", "RIO"), ("SAMPA", "São Paulo", "SAO"),
+        ("BH", "Belo Horizonte", "BHZ"), ("FLORIPA", "Florianópolis", "FLN"),
+    )
 }  # fmt: skip
 CODES = {code for _, code in CITIES.values()} | {"GRU", "CGH", "GIG", "SDU", "CNF", "JFK", "LHR", "EZE"}
 

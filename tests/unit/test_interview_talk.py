@@ -101,3 +101,80 @@ def test_a_label_is_no_part_of_an_answer(hobbies: str) -> None:
     profile = held[-1].state["ProfileData"]
     assert (profile["activities"], profile["purpose"]) == (["climbing", "karting"], "congress")
     assert profile["hobbies"] == ["cooking", "chess"]
+
+
+@pytest.mark.parametrize(
+    ("message", "language", "words"),
+    [
+        ("Quanto custa um hotel?", "pt", "O preço do voo eu procuro junto com a recomendação"),
+        ("Why do you want to know?", "en", "So that the recommendation suits what you tell me."),
+        ("Quem ganhou a Copa de 94?", "pt", "Sou um entrevistador: faço sete perguntas"),
+        ("???", "pt", "Por aqui só consigo planejar a sua viagem"),
+    ],
+)
+def test_a_question_back_is_answered_and_the_own_one_asked_again(message: str, language: str, words: str) -> None:
+    """In a sentence of the model's, or of the flow's own where it has none."""
+    turn = hold(("Recife", message), language)[-1]
+    assert turn.answer.startswith(words)
+    assert turn.answer.endswith(hold(("Recife",), language)[-1].answer.partition(". ")[2])
+
+
+def test_what_was_known_already_is_confirmed() -> None:
+    """Who says it again hears that it was heard."""
+    assert hold(("Recife", "3 mil reais", "2 adultos", "2 adultos"), "pt")[-1].answer.startswith("Anotado: 2 adultos. Em quais")
+
+
+def test_a_budget_in_another_currency_is_asked_for_in_reais() -> None:
+    """And what was known of it stands."""
+    unknown, known = hold(("From Recife with $3,000, 2 adults", "5k reais", "make it 900 euros"), "en")[1::2]
+    assert "did not convert USD. Please tell the amount in R$. What is your whole budget" in unknown.answer
+    assert "did not convert EUR." in known.answer
+    assert known.state["ProfileData"]["budget"] == 5_000
+
+
+ANSWERS = {
+    "origin": "Recife",
+    "budget": "4 mil",
+    "passengers": "2 adultos e 1 criança",
+    "months": "março",
+    "activities": "praia e museus",
+    "purpose": "férias",
+    "hobbies": "xadrez",
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "message", "key", "value"),
+    [
+        ("origin", "Londres", "origin", {"city": "Londres", "iata": "LON"}),
+        ("origin", "do Rio", "origin", {"city": "Rio de Janeiro", "iata": "RIO"}),
+        ("origin", "cinco mil reais", "budget", 5_000),
+        ("origin", "quero ir para Paris", "origin", None),
+        ("origin", "ler e cozinhar", "origin", None),
+        ("origin", "semana que vem", "months", [11]),
+        ("budget", "dez mil e quinhentos", "budget", 10_500),
+        ("budget", "oitocentos reais", "budget", 800),
+        ("budget", "five thousand", "budget", 5_000),
+        ("budget", "1.2.3", "budget", 1),
+        ("passengers", "um casal e um bebê", "passengers", {"adults": 2, "children": 1}),
+        ("passengers", "somos oito", "passengers", {"adults": 8, "children": 0}),
+        ("months", "entre novembro e janeiro", "months", [1, 11, 12]),
+        ("months", "verão", "months", [1, 2, 12]),
+        ("months", "mês que vem", "months", [12]),
+        ("months", "tanto faz", "months", list(range(1, 13))),
+        ("months", "dez ou jan", "months", [1, 12]),
+        ("activities", "não, 3 adultos e não 2", "passengers", {"adults": 3, "children": 1}),
+        ("activities", "not two adults, three", "passengers", {"adults": 3, "children": 1}),
+        ("activities", "não somos 2, somos 3", "passengers", {"adults": 3, "children": 1}),
+        ("activities", "janeiro também", "months", [1, 3]),
+        ("activities", "change the city to Lisbon", "origin", {"city": "Lisbon", "iata": "LIS"}),
+        ("hobbies", "na verdade saio de Natal", "origin", {"city": "Natal", "iata": "NAT"}),
+        (None, "não quero praia, quero montanha", "activities", ["museus", "montanha"]),
+        (None, "adicione trilhas", "activities", ["praia", "museus", "trilhas"]),
+    ],
+)
+def test_a_traveller_is_read_as_travellers_write(asked: str | None, message: str, key: str, value: object) -> None:
+    """The scripted model knows what people type first."""
+    keys = list(ANSWERS)
+    answered = keys[: keys.index(asked)] if asked else keys
+    assert hold((*(ANSWERS[k] for k in answered), message), "pt")[-1].state["ProfileData"][key] == value
