@@ -2,6 +2,8 @@
 
 import pytest
 
+from chatapp.dev.forms import FORMS
+from chatapp.errors import AnswerMalformed
 from tests.unit.interview_stage import Said, hold
 
 ALL_PT = "Saindo de São Paulo com 8 mil, 1 adulto, junho, praia e trilhas, férias. Hobby: fotografia"
@@ -46,6 +48,15 @@ def test_nothing_is_claimed_about_the_budget_but_what_the_price_tells() -> None:
     assert "budget" not in cheap.answer
     assert [turn.state["RecommendedDestination"]["over_budget"] for turn in (dear, cheap)] == [True, False]
     assert "budget" not in dear.state["RecommendedDestination"]["reason"]
+
+
+@pytest.mark.parametrize("found", [("São Paulo", "SAO"), ("sao paulo", "VCP"), ("Guarulhos", "GRU")])
+def test_the_city_that_the_journey_begins_in_is_no_destination(monkeypatch: pytest.MonkeyPatch, found: tuple[str, str]) -> None:
+    """By its name or its code: one of its airports has another."""
+    answer = {"destination": found[0], "iata": found[1], "reason": ""}
+    monkeypatch.setitem(FORMS, "Recommendation", lambda _messages: answer)
+    with pytest.raises(AnswerMalformed):
+        hold((ALL_PT.replace("São Paulo", "GRU"),), "pt")
 
 
 @pytest.mark.parametrize("message", ["Olá", "oi", "hmm"])

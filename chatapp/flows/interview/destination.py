@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from chatapp.errors import AnswerMalformed, ExternalUnavailable
 from chatapp.flows.interview import prompts
+from chatapp.flows.interview.origin import folded
 from chatapp.flows.interview.profile import CURRENCY, MAX_PRICE, Iata, Language, Profile, Reason, Word
 from chatapp.flows.interview.state import Destination, InterviewState
 from chatapp.flows.port import Asked
@@ -59,7 +60,7 @@ def recommend(
     request = ModelRequest(messages, options, asked.turn.user_id, str(asked.turn.job_id), form_of(Recommendation))
     found, finish = yield from structured(asked.llm, request, Recommendation)
     origin = state.profile_data.origin
-    if origin is not None and found.iata == origin.iata:
+    if origin is not None and (found.iata == origin.iata or folded(found.destination) == folded(origin.city)):
         raise AnswerMalformed("The model recommends the city that the journey begins in")
     destination = Destination(name=found.destination, iata=found.iata, reason=found.reason)
     if state.rejects(destination):
