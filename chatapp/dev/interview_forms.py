@@ -64,7 +64,10 @@ _ANOTHER = re.compile(r"OUTR[OA] (?:DESTINO|SUGESTAO|LUGAR|OPCAO)|ANOTHER|SOMEWH
 _PORTUGUESE = re.compile(
     r"[ãõçáéíóúâê]|\b(de|do|da|em|e|quero|sou|somos|moro|para|mil|reais|meses?|adultos?|não|sim|saindo|praia|férias|oi)\b"
 )
-_ENGLISH = re.compile(r"\b(the|and|from|to|we|are|i|my|in|is|adults?|want|budget|month|holidays?|beach|hello|yes|leaving|it)\b")
+_ENGLISH = re.compile(
+    r"\b(the|and|from|to|we|are|i|my|in|is|adults?|want|budget|month|holidays?|beach|hello|yes|leaving|it"
+    r"|what|you|how|why|who|where|when|can|with|for|please)\b"
+)
 
 
 def read(messages: Sequence[Mapping[str, str]]) -> Form:
@@ -86,7 +89,7 @@ def read(messages: Sequence[Mapping[str, str]]) -> Form:
     found = any(value is not None for value in form.values())
     another = bool(_ANOTHER.search(plain))
     asks = "?" in text and not found and not another
-    replied = reply(plain, english=language == "en") if asks and re.search("[A-Z]", plain) else None
+    replied = reply(plain, english=(context["language"] or language) == "en") if asks and re.search("[A-Z]", plain) else None
     return form | {"wants_another": another, "asks_question": asks, "reply": replied, "language": language}
 
 

@@ -313,6 +313,7 @@ def test_the_model_is_told_the_day_and_what_is_known() -> None:
     state = Update(answers={"months": [2]}, asked="activities").of(InterviewState())
     context = json.loads(prompts.extract(state, date(2026, 11, 21)).partition(prompts.CONTEXT)[2])
     assert (context["today"], context["known"], context["last_question"]) == ("2026-11-21", {"months": [2]}, "activities")
+    assert (context["language"], context["recommended"]) == (None, None)
 
 
 def test_the_forms_are_strict() -> None:

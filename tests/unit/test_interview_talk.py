@@ -119,6 +119,8 @@ def test_a_label_is_no_part_of_an_answer(hobbies: str) -> None:
     [
         ("Quanto custa um hotel?", "pt", "O preço do voo eu procuro junto com a recomendação"),
         ("Why do you want to know?", "en", "So that the recommendation suits what you tell me."),
+        ("What do you do?", "en", "I am an interviewer"),
+        ("What do you do?", "pt", "Sou um entrevistador"),
         ("Quem ganhou a Copa de 94?", "pt", "Sou um entrevistador: faço sete perguntas"),
         ("???", "pt", "Por aqui só consigo planejar a sua viagem"),
     ],

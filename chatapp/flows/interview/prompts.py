@@ -33,9 +33,9 @@ and "mês que vem" count from `today`; seasons are those of where they live.
 - activities: what they want to do there. purpose: why they travel, in a word or two. hobbies: what they like to do at home.
   One short entry each; who has none or does not mind says so in one entry, in their words.
 - asks_question: the message asks something of us. wants_another: it asks for another destination than the recommended one.
-- reply: null unless it asks; then one or two short sentences in its language that answer it, without prices, links or a \
-question: ours follows. We ask seven questions (where from, budget, travellers, months, activities, purpose, hobbies), recommend \
-one destination and look up a flight; say so to whatever has nothing to do with that.
+- reply: null unless it asks; then one or two short sentences in `language` (if that is null, the message's) that answer it, \
+without prices, links or a question: ours follows. We ask seven questions (where from, budget, travellers, months, activities, \
+purpose, hobbies), recommend one destination and look up a flight; say so to whatever has nothing to do with that.
 - language: pt or en, as the message is written; null if that cannot be told.
 """
 
@@ -54,6 +54,7 @@ def extract(state: InterviewState, today: date) -> str:
     """Write the instructions for reading a message: with the day, the question that was asked last, and what is known."""
     context = {
         "today": today.isoformat(),
+        "language": state.language,
         "last_question": state.last_question,
         "known": state.profile_data.model_dump(mode="json", exclude_none=True),
         "choices": [label(origin) for origin in state.origin_choices],
