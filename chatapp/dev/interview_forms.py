@@ -17,6 +17,9 @@ _LEAVING = re.compile(
     rf"\b(?:SAINDO|SAIO|SAIR|PARTINDO|PARTO|MORO|SOU|ORIGEM|FROM|LEAVING|LEAVE|LIVE|ORIGIN)\b\W*(?:(?:DE|DO|EM|FROM|IN|E|IS)\b\W*)?({_CITY_NAMES})\b"
 )
 _CITY_CHANGED = re.compile(rf"\b(?:CIDADE|CITY|ORIGEM|ORIGIN)\W+(?:PARA|TO)\W+({_CITY_NAMES})\b")
+_RATHER_FROM = re.compile(
+    rf"\b(?:OU MELHOR|QUER DIZER|OR RATHER|I MEAN|NO WAIT)\b\W*(?:(?:DE|DO|EM|FROM|IN)\b\W*)?({_CITY_NAMES})\b"
+)
 _GOING = re.compile(r"\b(?:PARA|PRA|TO|CONHECER|VISITAR|VISIT|SEE)\W+(?:O |A |THE )?$")
 _SOMEWHERE = re.compile(
     r"\b(?i:(?:saindo|saio|sair|partindo|parto|moro|leaving|leave|live)\s+(?:de|do|da|em|from|in)|from)\s+"
@@ -102,7 +105,7 @@ def _origin(text: str, context: Form) -> Form:
     code = next((word for word in re.findall(r"\b[A-Z]{3}\b", text) if word in CODES), None)
     if code and (asked or re.search(r"\b(SAINDO|SAIO|FROM|LEAVING)\b", plain)):
         return {"origin_iata": code}
-    match = _LEAVING.search(plain) or _CITY_CHANGED.search(plain)
+    match = _RATHER_FROM.search(plain) or _LEAVING.search(plain) or _CITY_CHANGED.search(plain)
     if match is None and (asked or _CORRECTING.search(plain)):
         named = re.finditer(rf"\b({_CITY_NAMES})\b", plain)
         match = next((city for city in named if not _GOING.search(plain[: city.start()])), None)

@@ -37,6 +37,8 @@ _DENIED = re.compile(
     rf"\b(?:NAO|NOT)(?: SOMOS)? {_COUNT}\b(?P<of> ADULT\w*| PESSOAS?| PEOPLE| CRIANCAS?| CHILDREN| KIDS)?"
     r"[ ,;]*(?:MAS |BUT |E SIM )?"
 )
+_OF_US = re.compile(rf"\b{_COUNT} OF US\b")
+_MORE = re.compile(r"\bMAIS $")
 _ALONE = re.compile(r"\b(SO EU|SOZINH[OA]|JUST ME|ALONE|MYSELF)\b")
 _COUPLE = re.compile(r"\b(CASAL|COUPLE|EU,? E? ?(?:MINHA|MEU) |ME AND MY )")
 
@@ -67,18 +69,21 @@ def counted(plain: str, context: Mapping[str, Any], *, english: bool) -> Form:
     plain, found = _in_digits(_without_denied(plain)), Form()
     asked = None if "?" in plain else context["last_question"]
     adults, children = _ADULTS.search(plain), _CHILDREN.search(plain)
+    known = context["known"].get("passengers") or {"adults": 0, "children": 0}
+    if children:
+        found["children"] = _number(children[1]) + (known["children"] if _MORE.search(plain[: children.start()]) else 0)
     if _COUPLE.search(plain):
         found["adults"] = 2
     elif adults:
-        found["adults"] = _number(adults[1] or adults[2])
+        found["adults"] = _number(adults[1] or adults[2]) + (known["adults"] if _MORE.search(plain[: adults.start()]) else 0)
+    elif all_of_us := _OF_US.search(plain):
+        found["adults"] = _number(all_of_us[1]) - found.get("children", 0)
     elif _ALONE.search(plain):
         found["adults"] = 1
-    if children:
-        found["children"] = _number(children[1])
     rest = plain
     for match in (adults, children):
         rest = rest.replace(match[0], " ") if match else rest
-    lone = re.search(rf"\b{_COUNT}\b", rest) or re.search(r"-?\d+", rest)
+    lone = re.search(rf"(?<!ANOTHER )\b{_COUNT}\b", rest) or re.search(r"-?\d+", rest)
     if asked == "passengers" and not found and lone and not CUE.search(plain):
         found["adults"] = _number(lone[0].strip())
     if CUE.search(rest) or (asked == "budget" and not adults and not children):

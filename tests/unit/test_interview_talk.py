@@ -161,6 +161,7 @@ ANSWERS = {
     [
         ("origin", "Londres", "origin", {"city": "Londres", "iata": "LON"}),
         ("origin", "do Rio", "origin", {"city": "Rio de Janeiro", "iata": "RIO"}),
+        ("origin", "saio de Campinas, ou melhor, de Natal", "origin", {"city": "Natal", "iata": "NAT"}),
         ("origin", "cinco mil reais", "budget", 5_000),
         ("origin", "quero ir para Paris", "origin", None),
         ("origin", "ler e cozinhar", "origin", None),
@@ -171,6 +172,10 @@ ANSWERS = {
         ("budget", "1.2.3", "budget", 1),
         ("passengers", "um casal e um bebê", "passengers", {"adults": 2, "children": 1}),
         ("passengers", "somos oito", "passengers", {"adults": 8, "children": 0}),
+        ("passengers", "there are four of us, two kids", "passengers", {"adults": 2, "children": 2}),
+        ("passengers", "another one", "passengers", None),
+        ("months", "mais uma criança", "passengers", {"adults": 2, "children": 2}),
+        ("months", "mais 2 adultos", "passengers", {"adults": 4, "children": 1}),
         ("months", "entre novembro e janeiro", "months", [1, 11, 12]),
         ("months", "verão", "months", [1, 2, 12]),
         ("months", "mês que vem", "months", [12]),
