@@ -38,6 +38,10 @@ FIRST_REQUEST_SECONDS = 5.0
 (`app.extensions["first_request_seconds"]`): thousands that say nothing, or say it a letter at a time, must not hold the places
 of those who do. Between two requests of a connection `keepalive` counts."""
 
+LINGER_SECONDS = 5.0
+"""How long a connection that ends with its answer may take to bring the rest of a body that nobody wants. Closed on unread bytes,
+it would be reset, and the answer (that the body is too large, say) lost before it is read."""
+
 UNREADABLE = {
     ForbiddenProxyRequest: 403,
     LimitRequestLine: 414,
@@ -143,8 +147,20 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]
         self._idle.discard(sock)
         self._fresh.discard(gevent.getcurrent())
         req.uri = req.path  # for gunicorn's own log lines: the query may hold a ticket, which opens a door
-        super().handle_request(listener_name, req, sock, addr)
+        try:
+            super().handle_request(listener_name, req, sock, addr)
+        except StopIteration:  # gunicorn's word for: close it now
+            self._linger(req)
+            raise
         self._idle.add(sock)  # not when it raised: the connection ends then
+
+    def _linger(self, req: Any) -> None:
+        with gevent.Timeout(LINGER_SECONDS, False):
+            try:
+                while req.body.read(65_536):
+                    pass
+            except (OSError, ParseException) as error:
+                self.log.debug("The rest of a body did not come: %s", error)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
         """Answer a request that failed. gunicorn's own logs what it could not read, and sends it back: a token, say."""

@@ -244,6 +244,15 @@ def test_bad_bodies(api, body, status, code):
 
 
 @pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("headers", [(), ("Connection: close",)], ids=["kept", "closed"])
+def test_who_sends_all_of_a_body_that_is_too_large_reads_why_it_was_refused(api, headers):
+    """The connection is not reset while the rest of the body is on its way."""
+    body = b'{"message":"' + b"x" * 20_000_000 + b'"}'
+    head = api.head("Content-Type: application/json", f"Content-Length: {len(body)}", *headers)
+    assert_problem(api.raw(head + body), 413, "too_large")
+
+
+@pytest.mark.usefixtures("unchanged")
 def test_a_gzip_bomb_is_not_inflated(api):
     """A Content-Encoding is refused before anything is read."""
     bomb = gzip.compress(b"x" * 100_000_000)
