@@ -137,8 +137,9 @@ class Answer:
 
     def _take(self, frame: Mapping[str, Any]) -> list[Event]:
         if frame.get("type") in ("subscribed", OVER):
-            self._renewals, self._lost_at = 0, None
+            self._renewals = 0
         if frame.get("type") == "subscribed":
+            self._lost_at = None
             self._ended_at = time.monotonic() if frame["ended"] else None
             return self._order.subscribed(recovered=frame["recovered"])
         if frame.get("type") == OVER:
@@ -165,6 +166,8 @@ class Answer:
             job = self._http.get(f"/jobs/{self.job_id}")
         except Disconnected as error:
             log.info("job %s cannot be asked: %s", self.job_id, error)
+            if self._ended_at == float("-inf"):  # and this connection will not tell
+                raise Broken(str(error)) from error
             return
         if job["status"] in _END_OF:
             yield from self._order.skip_to(_terminal_event(job, self._order))

@@ -10,9 +10,11 @@ import pytest
 
 from chatapp.client import FORGET, Client, Disconnected, Failed, Patience, Refused
 from chatapp.dev.ports import free_port
+from tests.faults.kinds import dropped
+from tests.faults.proxy import FaultProxy
 from tests.unit.scripted import JOB, Scripted, Talk
 
-SOON = Patience(away=0.4, silence=0.2, end=0.2, life_sign=0.1, first_pause=0.01, longest_pause=0.02)
+SOON = Patience(silence=0.2, end=0.2, life_sign=0.1, first_pause=0.01, longest_pause=0.02)
 
 
 @pytest.fixture
@@ -242,7 +244,7 @@ def test_a_server_that_stays_away_is_given_up(server):
     breaks = []
     websocket = f"ws://127.0.0.1:{free_port()}/ws"
     server.http.append((200, {**JOB_ENDED, "status": "queued"}, {}))
-    client = Client(server.url, "t", websocket=websocket, patience=SOON, on_break=breaks.append)
+    client = Client(server.url, "t", websocket=websocket, patience=replace(SOON, away=1), on_break=breaks.append)
     with client, pytest.raises(Disconnected, match="the connection is lost"):
         list(client.chat("hi"))
     assert len(breaks) > 2
@@ -308,6 +310,16 @@ def test_an_event_stream_with_nothing_to_say_is_the_end(server):
         server.http.clear()
         server.http += [(204, "", {}), (200, JOB_ENDED, {})]
         assert client.follow(JOB, after="1-3").text == "one two"
+
+
+def test_a_job_that_has_ended_and_cannot_be_read_is_given_up(server):
+    """204 says that it has, and nothing else of that connection does: where the job cannot be asked, it counts as lost."""
+    server.http[0] = (204, "", {})
+    with FaultProxy(int(server.url.rsplit(":", 1)[1])) as proxy, proxy.fault(f"GET /jobs/{JOB}", dropped()) as rule:
+        client = Client(proxy.url, "t", transport="sse", patience=replace(SOON, away=1, tries=1))
+        with client, pytest.raises(Disconnected, match="the connection is lost"):
+            list(client.follow(JOB, after="1-3", timeout=5))
+    assert 1 < rule.hits < 100
 
 
 def test_a_consumer_may_leave_early(server, client):
