@@ -106,6 +106,54 @@ def test_without_a_socket_answers_are_polled(open_page: OpenPage, stack: Stack) 
     expect(page.locator("#banner")).to_be_hidden()
 
 
+def test_without_a_socket_what_another_window_asks_is_shown_too(open_page: OpenPage, stack: Stack) -> None:
+    """Nobody tells a page that polls, so it looks by itself, also while it waits for no answer of its own."""
+    sockets = Sockets()
+    page = open_page(before=sockets.before(stack))
+    send(page, "Hello [[echo=ok]]")
+    expect_status(page, 1, "completed")
+    sockets.refuse = 4507
+    sockets.opened[-1].close(code=4507)
+    expect(page.locator("#link-state")).to_have_text("Polling")
+    session_id = page.url.rsplit("/", 1)[1]
+    message = {"message": "From afar [[echo=far]]", "session_id": session_id}
+    httpx.post(f"{stack.api}/chat", headers=stack.headers(), json=message).raise_for_status()
+    expect(turn(page, 2).locator(".said")).to_have_text("From afar [[echo=far]]")
+    expect_status(page, 2, "completed")
+    expect(prose(page, 2)).to_have_text("far")
+
+
+def test_a_conversation_that_cannot_be_read_is_read_once_it_can(
+    open_page: OpenPage, stack: Stack, complaints: Complaints
+) -> None:
+    """The socket may be open while the API is away: the page says so, and shows it and the list by itself later."""
+    complaints.expect(REFUSED)
+    page = open_page()
+    send(page, "Hello [[echo=ok]]")
+    expect_status(page, 1, "completed")
+    address = page.url
+    away = True
+
+    def refuse(route: Route) -> None:
+        if away:
+            route.abort()
+        else:
+            route.continue_()
+
+    page.goto("about:blank")
+    for what in ("**/conversation?*", "**/sessions?*"):
+        page.route(what, refuse)
+    page.goto(address)
+    expect_live(page)
+    expect(page.locator(".toast").first).to_contain_text("The server cannot be reached")
+    with page.expect_event("requestfailed", lambda request: "/conversation?" in request.url):
+        expect(page.locator("article.turn")).to_have_count(0)
+    away = False
+    expect_status(page, 1, "completed")
+    expect(prose(page, 1)).to_have_text("ok")
+    expect(page.locator(".session[data-session='" + address.rsplit("/", 1)[1] + "']")).to_be_visible()
+
+
 def test_a_server_that_says_not_to_come_again_is_obeyed(open_page: OpenPage, stack: Stack) -> None:
     """Codes from 4500 on end the reconnecting; the banner says why, and the user may insist."""
     sockets = Sockets(refuse=4507)

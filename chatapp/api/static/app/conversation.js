@@ -9,6 +9,7 @@ export class Conversation {
     this.older = null; // the cursor of the page before the first turn
     this.loaded = id === null;
     this.loading = false;
+    this.readAt = Date.now();
     this.sending = Promise.resolve(); // messages of one conversation are posted one after the other
     this.posting = 0;
     this.logCursor = null; // of the session's own log
@@ -65,6 +66,7 @@ export class Conversation {
       applyMessage(turn, message);
     }
     this.loaded = true;
+    this.readAt = Date.now();
   }
 }
 

@@ -7,6 +7,7 @@ const SILENCE = 10_000; // an open turn that says nothing for so long is looked 
 const GRACE = 3_000; // a socket that is away for less is not worth polling for
 const REFUSED_WAIT = 2_000;
 const POLL_WAIT = 3; // seconds: short, so that the answer so far is shown as it grows
+const READ_EVERY = 5_000; // without a socket nobody tells what another window has asked
 
 export class Feed {
   #conversations = new Map();
@@ -15,11 +16,12 @@ export class Feed {
   #reloading = new Set();
 
   /**
-   * `onChange(conversation, turn)` after anything changed; `reload(conversation, jobIds)` when there are turns it does not know;
+   * `onChange(conversation, turn)` after anything changed; `reload(conversation, jobIds)` when there are turns it does not know,
+   * `refresh(conversation)` when there may be;
    * `onNotice(notice)` with what is no answer: `{ id, title?, text }`; `onFlow(conversation, event)` with what a flow tells.
    */
-  constructor({ api, socket, onChange, onNotice, onFlow, reload }) {
-    Object.assign(this, { api, socket, onChange, onNotice, onFlow, reload });
+  constructor({ api, socket, onChange, onNotice, onFlow, reload, refresh }) {
+    Object.assign(this, { api, socket, onChange, onNotice, onFlow, reload, refresh });
     setInterval(() => this.#watch(), 1_000);
   }
 
@@ -135,10 +137,18 @@ export class Feed {
     const away = !this.socket.isOpen && Date.now() - this.socket.since > GRACE;
     for (const conversation of this.followed) {
       const head = conversation.openTurns[0];
+      if (away && !head && !conversation.posting && Date.now() - conversation.readAt > READ_EVERY) this.#refresh(conversation);
       if (head && (away || Date.now() - head.heardAt > SILENCE)) this.#look(conversation, head, away ? POLL_WAIT : 0);
       const cut = conversation.turns.find((turn) => turn.incomplete);
       if (cut && Date.now() - cut.heardAt > GRACE) this.#look(conversation, cut);
     }
+  }
+
+  #refresh(conversation) {
+    conversation.readAt = Date.now(); // unreachable: read again later; the page already says so
+    if (this.#reloading.has(conversation)) return;
+    this.#reloading.add(conversation);
+    this.refresh(conversation).finally(() => this.#reloading.delete(conversation));
   }
 
   /** Ask the truth about a turn. */

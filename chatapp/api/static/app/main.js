@@ -17,6 +17,7 @@ import { Thread } from "./thread.js";
 import { applyJob, isOpen, newTurn, numberOf } from "./turn.js";
 
 const START_AGAIN = 2_000;
+const READ_AGAIN = 2_000;
 const READ_OUT = 1_000; // characters of an answer that screen readers are given when it is complete
 
 class Page {
@@ -39,7 +40,8 @@ class Page {
       onChange: (conversation, turn) => this.#turnChanged(conversation, turn),
       onNotice: notice,
       onFlow: (conversation, event) => this.flows.feed.take(conversation, event),
-      reload: (conversation, jobIds) => this.#reload(conversation, jobIds).catch(notify),
+      reload: (conversation, jobIds) => this.#read(conversation, jobIds).catch(notify),
+      refresh: (conversation) => this.#reload(conversation).catch(() => {}),
     });
     this.posting = new Posting({
       api: this.api,
@@ -80,7 +82,7 @@ class Page {
     this.posting.restore((id) => (id ? this.#conversation(id) : begun));
     if (begun.turns.length) this.#unborn.add(begun);
     this.socket.connect();
-    this.sidebar.load().catch(notify);
+    untilAnswered(() => this.sidebar.catchUp()).catch(notify);
     this.#route();
   }
 
@@ -213,7 +215,7 @@ class Page {
     if (conversation.loading) return;
     conversation.loading = true;
     try {
-      await this.#reload(conversation);
+      await this.#read(conversation);
     } catch (problem) {
       if (problem.status !== 404) return notify(problem); // tried again when the socket opens
       toast("That conversation does not exist, or has expired.");
@@ -221,6 +223,13 @@ class Page {
     } finally {
       conversation.loading = false;
     }
+  }
+
+  #read(conversation, jobIds) {
+    return untilAnswered(
+      () => this.#reload(conversation, jobIds),
+      () => conversation === this.#shown || this.feed.isFollowing(conversation),
+    );
   }
 
   /** Read the newest messages, and the jobs among `jobIds` that have none: a flow's own words that are not said yet. */
@@ -335,6 +344,21 @@ const SAID = {
 
 /** An answer is read out once, when it is complete, and not token by token. */
 const said = (turn) => (turn.status === "completed" ? `The answer: ${turn.text.slice(0, READ_OUT)}` : SAID[turn.status] ?? "");
+
+/** Ask; while the server is away again and again, for as long as `isWanted()`. The first failure is shown. */
+async function untilAnswered(ask, isWanted = () => true) {
+  for (let tries = 0; !tries || isWanted(); tries++) {
+    try {
+      return await ask();
+    } catch (problem) {
+      if (!problem.isPassing) throw problem;
+      if (!tries) notify(problem);
+      const wait = Math.max((problem.retryAfter ?? 0) * 1000, READ_AGAIN * (0.5 + Math.random()));
+      await new Promise((done) => setTimeout(done, wait));
+    }
+  }
+  return null;
+}
 
 /** Begin, and keep trying while the server is away. */
 async function begin() {
