@@ -47,6 +47,26 @@ def test_the_page_works_at_the_width_of_a_phone(open_page: OpenPage, scheme: str
     expect(page.locator("#side")).not_to_be_visible()
 
 
+def test_a_notice_on_a_phone_covers_nothing_of_the_answer(open_page: OpenPage, stack: Stack) -> None:
+    """There is no room beside the answer, so notices stand above it, the newest in sight."""
+    page = open_page(viewport=PHONE, has_touch=True, is_mobile=True)
+    send(page, "Hello [[tokens=300]] [[delay=0]]")
+    expect_status(page, 1, "completed")
+    admin = {"Authorization": f"Bearer {stack.token_for('operator', 'admin')}"}
+    for number in range(4):
+        say = {"user_id": "demo", "title": f"Notice {number}", "text": "Something that takes a line or two on a phone, or three"}
+        httpx.post(f"{stack.api}/notify", headers=admin, json=say).raise_for_status()
+        expect(page.locator(".toast").last).to_contain_text(f"Notice {number}")
+    shoot(page, "phone-notices")
+    expect(page.locator(".toast").last).to_be_in_viewport()
+    toasts, scroll = page.locator("#toasts").bounding_box(), page.locator("#scroll").bounding_box()
+    assert toasts
+    assert scroll
+    assert toasts["y"] + toasts["height"] <= scroll["y"]
+    assert scroll["height"] > PHONE["height"] / 3
+    expect(prose(page, 1).locator("p").last).to_be_in_viewport()
+
+
 def test_conversations_are_renamed_and_deleted(open_page: OpenPage, stack: Stack) -> None:
     """A title can be changed and a conversation deleted, here, in another tab and on the server; the focus stays near."""
     page = open_page()

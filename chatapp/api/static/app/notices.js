@@ -39,4 +39,5 @@ function show(content, time, spec = "div.toast") {
   };
   box.append(note);
   while (box.children.length > MOST) box.firstElementChild.remove();
+  box.scrollTop = box.scrollHeight; // in a narrow window they have to share little room
 }
