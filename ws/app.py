@@ -10,10 +10,11 @@ from typing import Any
 
 from flask import Flask, Response, json, request
 from flask_sock import Sock
-from werkzeug.exceptions import HTTPException
+from werkzeug.routing.exceptions import WebsocketMismatch
 from wsproto.utilities import RemoteProtocolError
 
-from chatapp import logs
+from chatapp import logs, problems
+from chatapp.errors import Malformed
 from chatapp.live.replay import Replay
 from chatapp.origins import may_call
 from chatapp.services import Services, build
@@ -43,8 +44,9 @@ def create_app(services: Services | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.config["SOCK_SERVER_OPTIONS"] = {"ping_interval": services.settings.ws_ping_seconds, "event_class": Bell}
     app.before_request(_prepare_handshake(services.settings))
-    app.register_error_handler(HTTPException, _problem)
-    app.register_error_handler(RemoteProtocolError, _bad_handshake)
+    problems.install(app)
+    app.register_error_handler(RemoteProtocolError, _no_handshake)
+    app.register_error_handler(WebsocketMismatch, _no_handshake)
     _ = services.commands  # imported now: celery takes longer than a socket may wait for the others
     _add_socket(app, services)
     _add_health(app, services)
@@ -141,27 +143,9 @@ def _add_health(app: Flask, services: Services) -> None:
         return _json({"status": "UP" if up else "DOWN", "parts": {"redis": "UP" if up else "DOWN"}}, 200 if up else 503)
 
 
-def _problem(error: HTTPException) -> Response:
-    status = error.code or 500
-    code = "not_found" if status == 404 else "malformed_request" if status < 500 else "internal_error"
-    return _json(
-        {
-            "type": "about:blank",
-            "title": error.name,
-            "status": status,
-            "detail": error.description,
-            "code": code,
-            "retryable": False,
-        },
-        status,
-        "application/problem+json",
-    )
+def _no_handshake(_error: Exception) -> Response:
+    return problems.answer(Malformed("This is no WebSocket handshake (RFC 6455)"))
 
 
-def _bad_handshake(_error: RemoteProtocolError) -> Response:
-    problem = {"type": "about:blank", "title": "Bad Request", "status": 400, "detail": "not a WebSocket handshake (RFC 6455)"}
-    return _json({**problem, "code": "malformed_request", "retryable": False}, 400, "application/problem+json")
-
-
-def _json(body: dict[str, object], status: int = 200, kind: str = "application/json") -> Response:
-    return Response(json.dumps(body), status, mimetype=kind)
+def _json(body: dict[str, object], status: int = 200) -> Response:
+    return Response(json.dumps(body), status, mimetype="application/json")

@@ -4,7 +4,7 @@ from functools import partial
 
 from flask import Flask
 
-from chatapp import logs
+from chatapp import logs, problems
 from chatapp.api import (
     actions,
     chat,
@@ -16,7 +16,6 @@ from chatapp.api import (
     operating,
     operations,
     pages,
-    problems,
     sessions,
     states,
     webhooks,

@@ -1,8 +1,7 @@
-"""What a view may ask of its request: the services, who is calling, and the ids that travel with it."""
+"""What a view may ask of its request: the services, who is calling, and the trace that it belongs to."""
 
 import math
 import re
-import uuid
 from typing import cast
 
 from flask import current_app, g, request
@@ -12,7 +11,6 @@ from chatapp.live.ratelimit import Allowance
 from chatapp.model import Principal
 from chatapp.services import Services
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -24,14 +22,6 @@ def services() -> Services:
 def principal() -> Principal:
     """Say who is calling. Only for views that are not public: the edge has put it there before the view runs."""
     return cast("Principal", g.principal)
-
-
-def request_id() -> str:
-    """Name this request: the caller's X-Request-ID if it is harmless in a log line, else one of ours."""
-    if "request_id" not in g:
-        given = request.headers.get("X-Request-ID", "")
-        g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-    return cast("str", g.request_id)
 
 
 def traceparent() -> str | None:

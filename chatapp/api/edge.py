@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, request
 
-from chatapp.api.context import rate_limit_headers, request_id, services
+from chatapp.api.context import rate_limit_headers, services
 from chatapp.api.operations import Operation, of_endpoint
 from chatapp.errors import Forbidden, Unauthenticated
 from chatapp.model import Principal
@@ -86,7 +86,6 @@ def _secure(response: Response) -> Response:
     headers = response.headers
     if response.status_code == 204:
         headers.pop("Content-Type", None)  # of nothing
-    headers["X-Request-ID"] = request_id()
     headers["X-Content-Type-Options"] = "nosniff"
     headers["X-Frame-Options"] = "DENY"
     headers["Referrer-Policy"] = "no-referrer"

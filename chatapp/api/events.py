@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from flask import Blueprint, Response, request
 
 from chatapp.api.body import read_query
-from chatapp.api.context import principal, request_id, services
+from chatapp.api.context import principal, services
 from chatapp.api.operations import operation
 from chatapp.api.owned import own_turn
 from chatapp.errors import InvalidRequest, LiveUnavailable, NotFound, RateLimited, StoreUnavailable
@@ -19,6 +19,7 @@ from chatapp.live.following import Event
 from chatapp.live.replay import Past
 from chatapp.model import EventId
 from chatapp.payloads import encode
+from chatapp.problems import request_id
 from chatapp.requests import EventsQuery
 
 log = logging.getLogger(__name__)

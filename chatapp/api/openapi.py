@@ -13,9 +13,9 @@ from werkzeug.routing import Rule
 from chatapp.api.answers import AcceptedView, BegunView, Problem, ReceivedView
 from chatapp.api.flow_answers import StateView
 from chatapp.api.operations import Operation, of_endpoint
-from chatapp.api.problems import MEDIA_TYPE
 from chatapp.errors import ChatappError, Forbidden, InvalidRequest, Unauthenticated
 from chatapp.incoming.signature import HEADER
+from chatapp.problems import MEDIA_TYPE
 from chatapp.requests import ChatRequest, TextPart
 from config.settings import Settings
 

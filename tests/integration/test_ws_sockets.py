@@ -171,6 +171,23 @@ def test_a_handshake_with_a_key_that_is_none_is_refused(url, key):
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [("GET", "/ws", 400, "malformed_request"), ("POST", "/ws", 405, "method_not_allowed"), ("GET", "/nope", 404, "not_found")],
+)
+def test_what_is_no_socket_is_answered_as_the_api_answers(url, method, path, status, code):
+    """Problem documents with a request id, which the answer repeats and the caller may choose."""
+    base = url.replace("ws://", "http://").removesuffix("/ws")
+    with httpx2.Client(trust_env=False) as http:
+        answer = http.request(method, f"{base}{path}", headers={"X-Request-ID": "mine"})
+        other = http.request(method, f"{base}{path}")
+    problem = answer.json()
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    assert (problem["code"], problem["type"], problem["status"]) == (code, f"urn:chatapp:problem:{code}", status)
+    assert (problem["request_id"], answer.headers["X-Request-ID"]) == ("mine", "mine")
+    assert other.json()["request_id"] == other.headers["X-Request-ID"] != "mine"
+
+
+@pytest.mark.parametrize(
     ("origin", "code"), [("https://app.example", None), ("https://evil.example", 4507), ("http://localhost:1", 4507)]
 )
 def test_only_known_pages_may_connect(url, user, origin, code):

@@ -1,14 +1,15 @@
-"""Every error as RFC 9457 `application/problem+json`, whoever raised it."""
+"""Every error as RFC 9457 `application/problem+json`, whoever raised it, in the API and the WebSocket server alike."""
 
 import logging
 import math
+import re
+import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from flask import Flask, Response, json, request
+from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException
 
-from chatapp.api.context import request_id
 from chatapp.errors import (
     BadSignature,
     ChatappError,
@@ -32,15 +33,32 @@ RETRY_AFTER_SECONDS = 1
 _OF_STATUS: Mapping[int, type[ChatappError]] = {400: Malformed, 404: NotFound, 405: MethodNotAllowed, 413: TooLarge}
 """Ours for what Flask itself raises."""
 
+_HARMLESS = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+def request_id() -> str:
+    """Name this request: the caller's X-Request-ID if it is harmless in a log line, else one of ours."""
+    if "request_id" not in g:
+        given = request.headers.get("X-Request-ID", "")
+        g.request_id = given if _HARMLESS.fullmatch(given) else uuid.uuid4().hex
+    return cast("str", g.request_id)
+
 
 def install(app: Flask) -> None:
-    """Answer every error of the app with a problem document."""
-    app.register_error_handler(ChatappError, _ours)
+    """Answer every error of the app with a problem document, and name the request in every answer."""
+    app.after_request(_named)
+    app.register_error_handler(ChatappError, answer)
     app.register_error_handler(HTTPException, _flasks)
     app.register_error_handler(Exception, _unforeseen)
 
 
-def _ours(error: ChatappError) -> Response:
+def _named(response: Response) -> Response:
+    response.headers["X-Request-ID"] = request_id()
+    return response
+
+
+def answer(error: ChatappError) -> Response:
+    """Make the problem document of an error of ours."""
     if error.http_status >= 500:
         log.warning("request %s: %s: %s", request_id(), error.code, error.__cause__ or error)
     # One text for every 404: what exists but is not yours must not be told apart from what does not exist.
@@ -74,7 +92,7 @@ def _flasks(error: HTTPException) -> Any:
     kind = _OF_STATUS.get(error.code)
     if kind is None:
         return _problem(error.code, f"http_{error.code}", error.name, error.description or error.name)
-    response = _ours(kind())
+    response = answer(kind())
     for name, value in error.get_headers():
         if name == "Allow":
             response.headers[name] = value
