@@ -17,6 +17,8 @@ from tests.integration.workers import env_of, started
 from tests.integration.ws_kit import environment, token
 from tests.servers import running
 
+USER = f"ada-{secrets.token_hex(4)}"  # whose limit, under other rules on the same Redis, no other test has used
+
 PATCHES, TURNS = 4, 2
 """What each of eight writers does by PATCH, and each of eight others by turns."""
 
@@ -33,7 +35,7 @@ def call(settings, tmp_path_factory):
     worker = env_of(settings) | FLOW
 
     def call(method, path, body=None, **headers):
-        headers |= {"Authorization": f"Bearer {token('ada')}", "Content-Type": "application/json"}
+        headers |= {"Authorization": f"Bearer {token(USER)}", "Content-Type": "application/json"}
         if method == "POST":
             headers["Idempotency-Key"] = secrets.token_hex(8)
         while (answer := once(method, path, body, headers))[0] == 503:  # a store that is busy: the same again, as clients do
