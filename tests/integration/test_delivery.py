@@ -63,14 +63,15 @@ def test_a_retryable_failure_ends_the_attempt_and_not_the_turn(services, submit)
     job_id = submit("[[fail=1 status=500]] [[echo=fine]]").job_id
     before = services.clock.now()
     later = services.answer(job_id)
-    turn = services.turns.get(job_id)
+    early, turn = services.answer(job_id), services.turns.get(job_id)
     assert isinstance(later, HideUntil)
+    assert isinstance(early, HideUntil)  # not due yet
     assert (turn.status, turn.failures, turn.crashes, turn.attempt) == (Status.QUEUED, 1, 0, 1)
     assert 2_000 <= turn.due - before <= 2_500 + (services.clock.now() - before)
+    until(lambda: kinds(services, job_id)[-1:] == ["message_retrying"], 30, "the client is not told")
     told = events(services, job_id)[-1]
     assert (told["type"], told["reason"], told["failures"]) == ("message_retrying", "provider_unavailable", 1)
     assert 2 <= told["retry_in"] <= 2.5
-    assert isinstance(services.answer(job_id), HideUntil)  # not due yet
 
 
 def test_the_attempt_after_a_failure_begins_with_a_reset_and_may_succeed(quick, submit):
@@ -255,8 +256,8 @@ def test_a_running_turn_is_cancelled_from_another_process_within_a_moment(settin
             assert not running.done()
         asked = time.monotonic()
         assert api.cancel(api.turns.get(job_id)).cancel_requested
-        running.result(5)
-        assert time.monotonic() - asked < 2  # 20 s of answer were left
+        running.result(15)
+        assert time.monotonic() - asked < 10  # 20 s of answer were left
     turn = worker.turns.get(job_id)
     assert (turn.status, bool(turn.answer), turn.usage.estimated) == (Status.CANCELLED, True, True)
     assert events(worker, job_id)[-1]["text"] == turn.answer
@@ -272,7 +273,7 @@ def test_a_turn_whose_worker_is_dead_is_cancelled_with_what_clients_saw(services
     turn_log.emit("message_started", model="m")
     turn_log.delta("half an ans")
     turn_log.settle()
-    until(lambda: "message_delta" in kinds(services, job_id) and services.clock.now() > now + 60, 10, "nothing was said")
+    until(lambda: "message_delta" in kinds(services, job_id) and services.clock.now() > now + 60, 30, "nothing was said")
     ended = services.cancel(services.turns.get(job_id))
     assert (ended.status, ended.answer, ended.attempt) == (Status.CANCELLED, "half an ans", 2)
     assert events(services, job_id)[-1]["text"] == "half an ans"

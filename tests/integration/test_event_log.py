@@ -13,6 +13,9 @@ from chatapp.live.events import EventLog, TurnLog
 from chatapp.model import EventId, Status, new_session_id
 from tests.unit.test_history import turn as made_turn
 
+LONG = 30
+"""An attempt waits a quarter of a second for what it has written; these tests wait until it is there."""
+
 
 @pytest.fixture
 def redis(valkey):
@@ -42,7 +45,7 @@ def test_deltas_within_a_tick_become_one_event(events):
     log.emit("message_started", model="m")
     for i in range(1000):
         log.delta(f"{i} ")
-    log.settle()
+    log.settle(LONG)
     found = read(events, turn)
     assert len(found) < 20
     assert "".join(e.get("text", "") for e in found) == "".join(f"{i} " for i in range(1000))
@@ -54,12 +57,12 @@ def test_an_older_attempt_is_refused(events):
     old, new = claimed(1), None
     log = events.open(old)
     log.emit("message_started")
-    log.settle()
+    log.settle(LONG)
     new = events.open(replace(old, attempt=2))
     new.emit("message_reset")
-    new.settle()
+    new.settle(LONG)
     log.delta("zombie")
-    log.settle()
+    log.settle(LONG)
     with pytest.raises(StaleAttempt):
         log.check()
     assert [e["attempt"] for e in read(events, old)] == [1, 2]
@@ -71,12 +74,12 @@ def test_a_write_whose_answer_was_lost_is_not_written_twice(events):
     log = events.open(turn)
     log.emit("message_started")
     log.delta("a")
-    log.settle()
+    log.settle(LONG)
     again = events.open(turn)
     again.emit("message_started")
     again.delta("a")
     again.delta("b")
-    again.settle()
+    again.settle(LONG)
     again.check()
     assert [e["id"] for e in read(events, turn)] == ["1-0", "1-1"]
 
@@ -86,12 +89,12 @@ def test_a_log_begins_with_a_defined_event(events):
     turn = claimed()
     log = events.open(turn)
     log.delta("x")
-    log.settle()
+    log.settle(LONG)
     with pytest.raises(LogLost):
         log.check()
     assert read(events, turn) == []
     log.reseed()
-    log.settle()
+    log.settle(LONG)
     log.check()
     assert [(e["type"], e["text"]) for e in read(events, turn)] == [("message_snapshot", "x")]
 
@@ -115,7 +118,7 @@ def test_reading_begins_after_the_cursor(events):
     log = events.open(turn)
     log.emit("message_started")
     log.emit("message_delta", text="a")
-    log.settle()
+    log.settle(LONG)
     assert [json.loads(e)["id"] for e in events.read(turn.job_id, EventId(1, 0))] == ["1-1"]
 
 
@@ -139,7 +142,7 @@ def test_a_restarted_redis_is_taught_the_script_again(events, redis):
     turn = claimed()
     log = events.open(turn)
     log.emit("message_started")
-    log.settle()
+    log.settle(LONG)
     log.check()
     assert len(read(events, turn)) == 1
 
@@ -151,16 +154,16 @@ def test_a_log_that_is_shorter_than_it_was_is_begun_anew(events, redis):
     log.emit("message_started")
     for piece in ("a", "b", "c"):
         log.delta(piece)
-        log.settle()
+        log.settle(LONG)
     key = f"events:{{{turn.session_id}}}.1"
     redis.delete(key)
     redis.xadd(key, {"e": '{"type":"message_started"}'}, id="1-0")
     log.delta("d")
-    log.settle()
+    log.settle(LONG)
     with pytest.raises(LogLost):
         log.check()
     log.reseed()
-    log.settle()
+    log.settle(LONG)
     log.check()
     *_, last = read(events, turn)
     assert (last["type"], last["text"]) == ("message_snapshot", "abcd")
@@ -171,13 +174,13 @@ def test_a_later_attempt_that_was_not_heard_from_its_beginning_begins_anew(event
     old = claimed(1)
     first = events.open(old)
     first.emit("message_started")
-    first.settle()
+    first.settle(LONG)
     second = events.open(replace(old, attempt=2))
     second.emit("message_reset")
-    second.settle()
+    second.settle(LONG)
     redis.xdel(f"events:{{{old.session_id}}}.1", "2-0")
     second.delta("x")
-    second.settle()
+    second.settle(LONG)
     with pytest.raises(LogLost):
         second.check()
 
@@ -187,7 +190,7 @@ def test_a_deleted_session_stays_nobodys_when_a_late_end_is_published(events, re
     turn = claimed()
     log = events.open(turn)
     log.emit("message_started")
-    log.settle()
+    log.settle(LONG)
     assert events.known(turn.session_id, 1) == (turn.user_id, [1])
     events.forget(turn.session_id)
     ended = replace(turn, status=Status.COMPLETED, end_id=EventId(1, 1), ended_at=1, answer="x")

@@ -32,7 +32,7 @@ def say(log, *pieces):
     """Each piece an event of its own."""
     for piece in pieces:
         log.delta(piece)
-        log.settle()
+        log.settle(30)
 
 
 def test_who_comes_back_in_mid_answer_needs_no_table(url, user, proxy, running):
