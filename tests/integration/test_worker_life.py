@@ -71,11 +71,11 @@ def test_turns_that_outlast_the_grace_time_go_on_elsewhere_at_once(services, sub
             took = until(lambda: services.turns.get(job_id).attempt == 2, 30, "nobody goes on with the turn")
             assert holder.process.wait(20) == 0
             services.cancel(services.turns.get(job_id))
-            until(has_ended(services, job_id), 10, "the turn does not end")
+            until(has_ended(services, job_id), 30, "the turn does not end")
     turn = services.turns.get(job_id)
     assert (turn.attempt, turn.hand_backs, turn.crashes, turn.failures) == (2, 1, 0, 0)
     assert turn.answer
-    assert took < 5
+    assert took < 15  # neither a lease of 20 s nor a message hidden for 24 s was waited for
 
 
 @pytest.mark.usefixtures("impatient")
@@ -85,13 +85,13 @@ def test_a_cancel_ends_the_wait_for_a_silent_model(settings, services, submit, d
     aborted = stats(settings)["aborted_streams"]
     job_id = submit(f"wait {directive}").job_id
     until(is_running(services, job_id), 20, "the turn does not begin")
-    until(lambda: stats(settings)["in_flight"] > 0, 10, "the model is not asked")
+    until(lambda: stats(settings)["in_flight"] > 0, 30, "the model is not asked")
     services.cancel(services.turns.get(job_id))
-    until(has_ended(services, job_id), 20, "the turn is not cancelled")
-    until(lambda: stats(settings)["aborted_streams"] == aborted + 1, 10, "the stream is still open")
+    until(has_ended(services, job_id), 30, "the turn is not cancelled")
+    until(lambda: stats(settings)["aborted_streams"] > aborted, 30, "the stream is still open")
     assert services.turns.get(job_id).status is Status.CANCELLED
     # The end is stored first and published then.
-    until(lambda: events(services, job_id)[-1]["type"] == "message_cancelled", 10, "the end is not published")
+    until(lambda: events(services, job_id)[-1]["type"] == "message_cancelled", 30, "the end is not published")
 
 
 def test_a_lost_lease_ends_the_wait_for_a_silent_model(settings, services, submit, impatient):
@@ -99,9 +99,9 @@ def test_a_lost_lease_ends_the_wait_for_a_silent_model(settings, services, submi
     aborted = stats(settings)["aborted_streams"]
     job_id = submit("wait [[hang]]").job_id
     until(is_running(services, job_id), 20, "the turn does not begin")
-    until(lambda: stats(settings)["in_flight"] > 0, 10, "the model is not asked")
+    until(lambda: stats(settings)["in_flight"] > 0, 30, "the model is not asked")
     services.endings.by_other(services.turns.get(job_id), Status.CANCELLED)
-    until(lambda: stats(settings)["aborted_streams"] == aborted + 1, 20, "the stream is still open")
+    until(lambda: stats(settings)["aborted_streams"] > aborted, 30, "the stream is still open")
     impatient.wait_for(f"{job_id} stops: the lease was refused")
 
 
@@ -109,7 +109,7 @@ def test_a_lost_lease_ends_the_wait_for_a_silent_model(settings, services, submi
 def test_an_attempt_that_runs_too_long_ends_even_if_the_model_says_nothing(services, submit):
     """By the attempt's deadline, not by the longest silence of the provider."""
     job_id = submit("wait [[hang]]").job_id
-    until(has_ended(services, job_id), 15, "the turn does not end")
+    until(has_ended(services, job_id), 30, "the turn does not end")
     assert services.turns.get(job_id).error["code"] == "attempt_timed_out"
 
 
@@ -118,7 +118,7 @@ def test_a_failing_turn_is_tried_again_by_real_workers_and_reaches_the_dead_lett
     """Messages are hidden until the turn is due: the gaps grow, whoever receives them."""
     job_id = submit("really [[status=500]]").job_id
     until(has_ended(services, job_id), 30, "the turn does not end")
-    until(lambda: not services.turns.get(job_id).dlq_pending, 10, "the dead-letter queue does not have it")
+    until(lambda: not services.turns.get(job_id).dlq_pending, 30, "the dead-letter queue does not have it")
     assert [e["failures"] for e in events(services, job_id) if e["type"] == "message_retrying"] == [1, 2, 3]
     assert services.turns.get(job_id).attempt == 4
 
@@ -128,7 +128,7 @@ def test_a_message_that_comes_back_from_the_dead_letter_queue_appends_a_new_turn
     """AWS's own move keeps body and attributes; however often it is moved, there is one new turn."""
     job_id = submit("come back [[fail=4 status=500]] [[echo=alive]]").job_id
     until(has_ended(services, job_id), 30, "the turn does not end")
-    until(lambda: not services.turns.get(job_id).dlq_pending, 10, "the dead-letter queue does not have it")
+    until(lambda: not services.turns.get(job_id).dlq_pending, 30, "the dead-letter queue does not have it")
     dead, alive = settings.queue_url("chat-dlq"), settings.queue_url("chat")
     wanted = {"QueueUrl": dead, "MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"]}
     messages = sqs.receive_message(**wanted)["Messages"]
@@ -136,8 +136,8 @@ def test_a_message_that_comes_back_from_the_dead_letter_queue_appends_a_new_turn
     for _ in range(2):
         sqs.send_message(QueueUrl=alive, MessageBody=found[0]["Body"], MessageAttributes=found[0]["MessageAttributes"])
     again = JobId(job_id.session_id, 2)
-    until(lambda: services.turns.get(again), 10, "there is no new turn")
-    until(has_ended(services, again), 20, "the new turn does not end")
+    until(lambda: services.turns.get(again), 30, "there is no new turn")
+    until(has_ended(services, again), 30, "the new turn does not end")
     assert services.turns.get(again).answer == "alive"
     assert services.turns.get(again).retry_of == 1
     assert services.sessions.get(job_id.session_id).turn_count == 2
@@ -153,7 +153,7 @@ def test_a_message_that_is_held_stays_hidden_and_is_seen_again_when_it_is_put_of
     with deliveries.holding(delivery):
         held = deliveries._held[delivery.receipt]
         first = held.extend_at
-        until(lambda: deliveries.beat() or held.extend_at > first, 5, "not extended")
+        until(lambda: deliveries.beat() or held.extend_at > first, 30, "not extended")
         assert receive(sqs, url, wait=3) is None  # its queue would have shown it after 2 s
     assert deliveries.put_off(delivery, 0.4) is False
     again = receive(sqs, url, wait=5)
@@ -185,8 +185,8 @@ def test_a_paused_queue_is_left_alone_until_it_is_resumed(settings, services, su
     try:
         impatient.wait_for("queue chat is paused")
         job_id = submit("[[echo=at last]]").job_id
+        assert services.turns.get(job_id).status is Status.QUEUED
     finally:
         services.pauses.resume("chat")
-    assert services.turns.get(job_id).status is Status.QUEUED
-    until(has_ended(services, job_id), 20, "the turn does not end")
+    until(has_ended(services, job_id), 30, "the turn does not end")
     assert services.turns.get(job_id).answer == "at last"
