@@ -11,7 +11,11 @@ local now = clock[1] * 1000000 + clock[2]
 local requests, window = tonumber(ARGV[1]), tonumber(ARGV[2])
 local step = window / requests
 local tat = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
-if tat > now + window then tat = now + window end -- the limit or Redis' clock was changed: nobody waits longer than a window
+if tat > now + window then -- the limit or Redis' clock was changed: nobody waits longer than a window
+  tat = now + window
+  -- Kept, also when this request is refused: or each one after it would meet the old value, for as long as that lasts.
+  redis.call('SET', KEYS[1], string.format('%.0f', tat), 'PX', math.ceil(window / 1000))
+end
 local wait = tat + step - window - now
 -- Half a microsecond: `step` is a fraction, and tat is stored whole.
 if wait > 0.5 then
