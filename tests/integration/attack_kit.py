@@ -83,7 +83,7 @@ class Pair:
         if body is not None:
             given.setdefault("Content-Type", "application/json")
             body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        with closing(http.client.HTTPConnection("127.0.0.1", self.api_port, timeout=15)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.api_port, timeout=60)) as connection:
             connection.request(method, path, body, given)
             answer = connection.getresponse()
             return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
@@ -154,7 +154,7 @@ def text(content: str) -> bytes:
 class Raw:
     """A TCP connection to the WebSocket server, on which nothing is sent but what the test writes."""
 
-    def __init__(self, port: int, *, timeout: float = 10) -> None:
+    def __init__(self, port: int, *, timeout: float = 30) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self._unread = b""
 

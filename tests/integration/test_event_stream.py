@@ -288,7 +288,7 @@ def test_a_reader_that_does_not_read_is_cut_off_and_delays_nobody(settings, user
 def test_a_stream_ends_with_the_token(api, user, submit, services):
     """Whoever comes back needs another one."""
     job_id = submit().job_id
-    with api.read(job_id, user, token_seconds=2) as reading:
+    with api.read(job_id, user, token_seconds=4) as reading:
         assert reading.subscribed()["status"] == "queued"
         assert reading.events() == []
     settle(services.redis, job_id, 0)

@@ -146,14 +146,14 @@ def test_a_ticket_ends_by_itself(servers, ann, ticket, open_by):
 
 def test_a_ticket_ends_with_the_token_behind_it(servers, ann):
     """It opens nothing for longer than the token would have: neither itself nor the socket."""
-    until = int(time.time()) + 2
+    until = int(time.time()) + 5
     bearer = jwt.encode({"sub": ann, "exp": until}, DEV_JWT_SECRET, algorithm="HS256")
     answer = servers.send("POST", "/ws/ticket", headers={"Authorization": f"Bearer {bearer}"})
-    assert answer.json["expires_in"] <= 2
+    assert answer.json["expires_in"] <= 5
     with Client(f"{servers.ws}?ticket={answer.json['ticket']}") as client:
         client.expect("connected")
         assert client.closed() == 4001
-        assert until <= time.time() < until + 2
+        assert until <= time.time() < until + 5
 
 
 GARBAGE = {
@@ -261,7 +261,7 @@ def test_no_secret_of_a_request_that_is_none_is_logged(servers, ann, ticket, hea
 def test_a_stream_stops_with_the_token_behind_its_ticket(servers, ann):
     """In the middle of events."""
     posted = servers.post_chat(ann)
-    until = int(time.time()) + 2
+    until = int(time.time()) + 5
     bearer = jwt.encode({"sub": ann, "exp": until}, DEV_JWT_SECRET, algorithm="HS256")
     made = servers.send("POST", "/ws/ticket", headers={"Authorization": f"Bearer {bearer}"}).json["ticket"]
     hand = Hand(servers.services.redis, JobId(posted["session_id"], 1))
@@ -271,5 +271,5 @@ def test_a_stream_stops_with_the_token_behind_its_ticket(servers, ann):
         answer = connection.getresponse()
         assert answer.status == 200
         body = answer.read()
-    assert until <= time.time() < until + 2
+    assert until <= time.time() < until + 5
     assert b"message_started" in body

@@ -18,6 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from chatapp.auth import MIN_FETCH_SECONDS
 from chatapp.model import JobId
 from tests.integration.attack_kit import TEXT, Pair, Raw, frame, opened, pair
 from tests.integration.ws_kit import Client, Hand
@@ -154,6 +155,7 @@ def provider() -> Iterator[Provider]:
     LISTENER.keys = [jwk(THIEF, "thief"), jwk(THIEF, "r1")]
     made = Provider()
     made.keys = [jwk(RSA, "r1"), jwk(EC, "e1")]
+    made.since = time.monotonic()
     yield made
     made.stop()
     LISTENER.stop()
@@ -196,7 +198,7 @@ def test_no_address_in_a_token_was_ever_asked(servers, provider):
         assert servers.send("GET", "/sessions", headers={"Authorization": f"Bearer {forge()}"}).status == 401
     assert LISTENER.paths == []
     assert set(provider.paths) == {"/jwks"}
-    assert len(provider.paths) <= 8
+    assert len(provider.paths) <= 2 * 2 * (2 + (time.monotonic() - provider.since) // MIN_FETCH_SECONDS)
 
 
 @pytest.mark.parametrize("size", [7_900, 9_000, 100_000])
@@ -228,7 +230,7 @@ def test_good_tokens_of_both_kinds_open(servers):
             assert client.expect("connected")["auth_required"] is False
 
 
-LIFE = 3
+LIFE = 5
 """Seconds that the tokens of the next test have."""
 
 REFRESHES: dict[str, tuple[Callable[[], str] | None, str | None]] = {
@@ -259,7 +261,7 @@ def test_a_socket_ends_with_its_token_in_the_middle_of_events(servers):
         for name, client in clients.items():
             if name != "in time":
                 assert client.closed() == 4001, name
-                assert until <= time.time() < until + 2, name
+                assert until <= time.time() < until + 5, name
         last = hand.written[-1]
         while clients["in time"].expect("message_delta")["id"] != last:
             pass

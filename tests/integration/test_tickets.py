@@ -49,7 +49,7 @@ def test_a_ticket_stands_for_its_user_and_no_longer_than_the_token(services):
 
 def test_a_ticket_that_has_expired_is_as_good_as_none(services):
     """Redis forgets it."""
-    ticket = services.tickets.issue(in_ms(services, 50))
+    ticket = services.tickets.issue(in_ms(services, 500))
     while services.redis.exists(f"ws_ticket:{ticket}"):
         pass
     with pytest.raises(Unauthenticated):

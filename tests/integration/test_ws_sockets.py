@@ -18,7 +18,7 @@ from tests.integration.ws_kit import Client, signed_in, token, wait_for, ws_serv
 @pytest.fixture(scope="module")
 def url(settings, tmp_path_factory):
     """A server that is impatient, so that the tests need not be patient."""
-    env = {"WS_AUTH_SECONDS": "0.5", "WS_MAX_PAYLOAD": "16384", "CORS_ORIGINS": "https://app.example"}
+    env = {"WS_AUTH_SECONDS": "2", "WS_MAX_PAYLOAD": "16384", "CORS_ORIGINS": "https://app.example"}
     with ws_server(settings, tmp_path_factory.mktemp("ws"), **env) as address:
         yield address
 
@@ -68,21 +68,21 @@ def test_who_does_not_authenticate_in_time_is_closed(url):
 
 def test_an_expired_token_closes_a_live_socket(url, user):
     """4001: come again with a new one."""
-    with Client(url, bearer=token(user, seconds=2)) as client:
+    ends = int(time.time()) + 3
+    with Client(url, bearer=token(user, seconds=3)) as client:
         assert client.expect("connected")["auth_required"] is False
-        began = time.monotonic()
         assert client.closed() == 4001
-        assert time.monotonic() - began < 3
+    assert ends <= time.time() < ends + 5
 
 
 def test_a_refreshed_socket_lives_on(url, user):
     """`refresh` takes a new token of the same user only; a bad one changes nothing."""
-    with Client(url, bearer=token(user, seconds=2)) as client:
+    with Client(url, bearer=token(user, seconds=4)) as client:
         client.expect("connected")
         assert client.ask("refresh", token=token("somebody-else"), id=1)["code"] == "forbidden"
         assert client.ask("refresh", token="nonsense", id=2)["code"] == "unauthenticated"
         assert client.ask("refresh", token=token(user), id=3)["user_id"] == user
-        client.ws.settimeout(2.5)
+        client.ws.settimeout(4.5)
         with pytest.raises(websocket.WebSocketTimeoutException):
             client.recv()
 
@@ -133,7 +133,7 @@ def test_of_two_sockets_with_one_ticket_one_opens(url, services, user):
 
 def test_a_socket_opened_with_a_ticket_expires_with_the_token_behind_it(url, services, user):
     """Unless a new token comes."""
-    ticket = services.tickets.issue(Principal(user, expires_at=services.clock.now() + 1_000))
+    ticket = services.tickets.issue(Principal(user, expires_at=services.clock.now() + 3_000))
     with Client(f"{url}?ticket={ticket}") as client:
         client.expect("connected")
         assert client.closed() == 4001

@@ -58,7 +58,7 @@ class Client:
     def __init__(self, url: str, *, bearer: str | None = None, origin: str | None = None, **options: Any) -> None:
         header = [] if bearer is None else [f"Authorization: Bearer {bearer}"]
         self.ws = websocket.create_connection(
-            url, timeout=10, header=header, origin=origin, suppress_origin=origin is None, http_no_proxy=["127.0.0.1"], **options
+            url, timeout=30, header=header, origin=origin, suppress_origin=origin is None, http_no_proxy=["127.0.0.1"], **options
         )
         self.code: int | None = None
         self.reason = ""
@@ -151,7 +151,7 @@ class Hand:
         self.say("message_completed", text="all")
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 10) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
     """Wait until a condition holds."""
     until = time.monotonic() + seconds
     while not condition():
