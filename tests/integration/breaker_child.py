@@ -17,11 +17,14 @@ from chatapp.errors import BreakerOpen, ProviderUnavailable
 from chatapp.live.breaker import Breakers, Route, SharedBreaker
 from chatapp.live.circuit import Circuits, Rules
 
+TIME_OUT = 0.5
+"""Seconds that Redis may take, as in production."""
+
 
 def breakers(url, *, open_seconds=15.0, probe_ms=6_000):
     """Make the breakers as `chatapp.services` does."""
     redis = Redis.from_url(
-        url, decode_responses=True, socket_timeout=0.5, socket_connect_timeout=0.5, retry=Retry(NoBackoff(), 0)
+        url, decode_responses=True, socket_timeout=TIME_OUT, socket_connect_timeout=TIME_OUT, retry=Retry(NoBackoff(), 0)
     )
     circuits = Circuits(redis, Rules(probe_ms=probe_ms), SystemClock())
     return Breakers(circuits, [Route("http://llm.example.com/v1")], ["m"], open_seconds=open_seconds)

@@ -18,7 +18,7 @@ from chatapp.live.api_lease import Lease, Leases
 from chatapp.live.external import CachedApis
 from chatapp.travel.amadeus import Amadeus
 
-LEASE_SECONDS = 0.6
+LEASE_SECONDS = 2.0
 
 
 def main():

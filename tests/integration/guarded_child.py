@@ -83,7 +83,7 @@ def stopped(llm, url, message, stop):
     greenlet.kill(stop)
     if seen[-1] is not stop:
         return f"{stop!r} became {seen[-1]!r}"
-    with gevent.Timeout(1, RuntimeError("the provider's connection was not closed")):
+    with gevent.Timeout(10, RuntimeError("the provider's connection was not closed")):
         wait_for(lambda: (now := stats(url))["in_flight"] == 0 and now["aborted_streams"] == before["aborted_streams"] + 1)
     return "unchanged, at once"
 

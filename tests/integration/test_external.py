@@ -110,11 +110,11 @@ def test_a_killed_leader_is_waited_for_no_longer_than_its_lease(valkey, redis, p
         send(leader, "lead")
         assert leader.stdout.readline() == "leading\n"
         waiting = [pool.submit(apis.cached_get, "airports", QUESTION) for _ in range(5)]
-        first = redis.pttl(lease_key(NAME))
-        until(lambda: redis.pttl(lease_key(NAME)) > first)  # it renews
+        left = []
+        until(lambda: left.append(redis.pttl(lease_key(NAME))) or left[-1] > min(left))  # it renews
         assert api.calls == 0
         leader.kill()
-        assert [future.result(10) for future in waiting] == [{"data": []}] * 5
+        assert [future.result(30) for future in waiting] == [{"data": []}] * 5
     assert api.calls == 1
 
 
@@ -132,7 +132,7 @@ def test_a_failure_is_told_to_those_who_wait_elsewhere(redis):
     redis.config_resetstat()
     with ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(apis.cached_get, "airports", QUESTION) for apis in processes]
-        until(lambda: redis.info("commandstats").get("cmdstat_set", {"calls": 0})["calls"] == 6)  # all want the lease
+        until(lambda: redis.info("commandstats").get("cmdstat_set", {"calls": 0})["calls"] >= 6)  # all want the lease
         api.go.set()
         for future in asked:
             with pytest.raises(ExternalUnavailable):

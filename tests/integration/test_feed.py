@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from pydantic import SecretStr
@@ -124,7 +125,8 @@ def test_what_was_never_published_is_read_from_the_log_after_some_silence(feeds,
     """That costs DynamoDB nothing; nor does anything else of an open feed, as long as it has something to tell."""
     job_id = submit().job_id
     worker = Hand(services.redis, job_id)
-    reader = read(feeds(ATTENTIVE), job_id)
+    # Longer than this machine may take to write the next event: a log that is silent still would have the turn asked.
+    reader = read(feeds(replace(ATTENTIVE, silence=2)), job_id)
     worker.say("message_started")
     assert [type(reader.next()), reader.next().kind] == [Past, "message_started"]
     dynamodb_requests.clear()
@@ -151,7 +153,7 @@ def test_silence_costs_two_reads_each_time(feeds, read, submit, services, dynamo
         assert isinstance(reader.next(), Past)
         looks.clear()
         dynamodb_requests.clear()
-        wait_for(lambda: len(looks) == 2)
+        wait_for(lambda: len(looks) >= 2)
         reader.close()
         assert dynamodb_requests == {"GetItem": cost * len(looks)}
 

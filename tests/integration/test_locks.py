@@ -85,11 +85,11 @@ def test_time_ends_a_lease_not_the_table(make, clock, name):
 def test_a_lease_is_renewed_in_the_background(services, name):
     """It is held for longer than it lasts."""
     table = services.settings.table_name("locks")
-    locks = LockStore(services.dynamodb, table=table, clock=services.clock, lease_ms=600, skew_ms=0)
+    locks = LockStore(services.dynamodb, table=table, clock=services.clock, lease_ms=2_000, skew_ms=0)
     ends = lambda: from_item(services.dynamodb.get_item(**call(table, key={"Resource": name}))["Item"])["LeaseEnd"]  # noqa: E731
     with locks.hold(name) as held:
         first = ends()
-        until(lambda: ends() > first + 600, 10, "the lease was not renewed")
+        until(lambda: ends() > first + 2_000, 20, "the lease was not renewed")
         assert not held.lost
 
 

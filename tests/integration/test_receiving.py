@@ -47,18 +47,18 @@ def test_a_message_that_came_back_from_the_dead_letter_queue_can_be_told(setting
 
 def test_no_message_waits_in_a_worker_whose_slots_are_busy(worker, submit, services, queue):
     """It stays in the queue, where another worker may see it."""
-    jobs = [submit("[[tokens=2 ttft=2]]").job_id for _ in range(3)]
-    until(lambda: sum(services.turns.get(j).status is Status.RUNNING for j in jobs) == 2, 10, worker.log())
+    jobs = [submit("[[tokens=2 ttft=4]]").job_id for _ in range(3)]
+    until(lambda: sum(services.turns.get(j).status is Status.RUNNING for j in jobs) == 2, 20, worker.log())
     assert queue() == (1, 2)
-    until(lambda: all(services.turns.get(j).status is Status.COMPLETED for j in jobs), 15, worker.log())
+    until(lambda: all(services.turns.get(j).status is Status.COMPLETED for j in jobs), 40, worker.log())
 
 
 def test_a_worker_without_slots_stops_asking_and_does_not_spin(worker, submit, services, proxy):
     """While both slots are busy it sends no request, and uses hardly any processor."""
-    jobs = [submit("[[tokens=2 ttft=3]]").job_id for _ in range(2)]
-    until(lambda: all(services.turns.get(j).status is Status.RUNNING for j in jobs), 10, worker.log())
+    jobs = [submit("[[tokens=2 ttft=8]]").job_id for _ in range(2)]
+    until(lambda: all(services.turns.get(j).status is Status.RUNNING for j in jobs), 20, worker.log())
     asked, before, began = proxy.requests[RECEIVE], psutil.Process(worker.process.pid).cpu_times(), time.monotonic()
-    until(lambda: time.monotonic() - began > 1.5, 3, "time stands still")
+    until(lambda: time.monotonic() - began > 1.5, 10, "time stands still")
     after = psutil.Process(worker.process.pid).cpu_times()
     assert proxy.requests[RECEIVE] == asked
     assert after.user + after.system - before.user - before.system < 0.3
