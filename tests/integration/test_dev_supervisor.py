@@ -98,7 +98,7 @@ class Dev:
 
 Start = Callable[[dict[str, str]], Dev]
 
-SOON = 20
+SOON = 40
 """Seconds in which a supervisor is gone, on a machine that has other things to do: without them it takes less than one."""
 
 

@@ -16,21 +16,25 @@ from chatapp.dev.child import Child, http_ok
 from chatapp.dev.ports import free_port
 from chatapp.live.events import channel_of
 from chatapp.model import JobId
+from tests.integration.workers import until
 from tests.integration.ws_kit import Client, environment, signed_in, token
 from tests.servers import running
 
-EXIT_SECONDS = 5
+EXIT_SECONDS = 20
+"""Until a server is gone, on a machine that may be busy; who waited for connections to end by themselves would take PATIENCE."""
+
+PATIENCE = 60
 GRACE_SECONDS = 5
 
 
 @contextmanager
-def server(kind, settings, folder):
-    """Run a server; gives its process, its address without the scheme, and its log."""
+def server(kind, settings, folder, grace=PATIENCE):
+    """Run a server that cuts nobody off within `grace` seconds; gives its process, its address without the scheme, its log."""
     app, bind, address = {
         "api": ("chatapp.api:create_app()", "API_BIND", f"127.0.0.1:{free_port()}"),
         "ws": ("ws.app:create_app()", "WS_BIND", f"127.0.0.1:{free_port()}"),
     }[kind]
-    command = (sys.executable, "-m", "gunicorn", "-c", f"config/gunicorn_{kind}.py", app)
+    command = (sys.executable, "-m", "gunicorn", "-c", f"config/gunicorn_{kind}.py", "--graceful-timeout", str(grace), app)
     env = {**environment(settings), bind: address, "RATE_LIMIT_REQUESTS": "0"}
     probe = http_ok(int(address.rpartition(":")[2]), "/health/live")
     with running(Child(name=kind, command=command, env=env, probe=probe), folder) as process:
@@ -90,12 +94,12 @@ def test_every_socket_is_told_to_come_back(ws, user, submit):
         Client(url)
 
 
-def test_slow_readers_and_strangers_are_told_too_and_hold_nobody_up(ws, user, services):
+def test_slow_readers_and_strangers_are_told_too_and_hold_nobody_up(settings, user, services, tmp_path):
     """Who has a lot waiting reads on and then learns why; the process is gone by the end of its grace time."""
-    process, address, _ = ws
-    url = f"ws://{address}/ws"
     small = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)]
     with ExitStack() as stack:
+        process, address, _ = stack.enter_context(server("ws", settings, tmp_path, grace=GRACE_SECONDS))
+        url = f"ws://{address}/ws"
         slow = [stack.enter_context(signed_in(url, f"{user}-slow", sockopt=small)) for _ in range(10)]
         strangers = [stack.enter_context(Client(url)) for _ in range(50)]
         never = stack.enter_context(signed_in(url, f"{user}-slow", sockopt=small))
@@ -134,11 +138,9 @@ def test_a_wait_ends_early_with_the_job_as_it_is(api, user, submit, services):
 
     waits = threading.Thread(target=wait)
     waits.start()
-    until = time.monotonic() + 10
-    while not services.redis.pubsub_numsub(channel_of(job_id.session_id))[0][1]:
-        assert time.monotonic() < until
+    until(lambda: services.redis.pubsub_numsub(channel_of(job_id.session_id))[0][1], 30, "nobody waits")
     ended = stop(process)
-    waits.join(10)
+    waits.join(PATIENCE)
     assert [(a.status_code, a.json()["status"]) for a in answers] == [(200, "queued")]
     assert ended() < EXIT_SECONDS
 
@@ -147,13 +149,14 @@ def test_a_kept_connection_gets_its_last_answer(api, user):
     """A request on a connection that was idle at SIGTERM is answered, and told that it was the last one."""
     process, address, log = api
     with client_of(address, user) as http:
-        assert http.get("/sessions").headers.get("connection", "keep-alive") == "keep-alive"
+        answers = [http.get("/sessions")]
+        assert answers[0].headers.get("connection", "keep-alive") == "keep-alive"
         ended = stop(process)
-        until = time.monotonic() + 5
-        while "Draining: " not in log.read_text():
-            assert time.monotonic() < until
-        last = http.post("/chat", json={"message": "just in time"})
-        assert (last.status_code, last.headers["connection"]) == (202, "close")
+        # Until it has heard of the signal it answers as ever; a connection without a request is kept for a second after that.
+        while answers[-1].headers.get("connection") != "close":
+            answers.append(http.post("/chat", json={"message": "just in time"}))
+        assert {answer.status_code for answer in answers[1:]} == {202}
+        assert "Draining: " in log.read_text()
         assert ended() < EXIT_SECONDS
 
 
@@ -177,14 +180,11 @@ def test_under_load_nobody_gets_a_5xx_and_what_was_accepted_is_kept(api, user, s
     threads = [threading.Thread(target=post, args=(n % 2 == 0,)) for n in range(8)]
     for thread in threads:
         thread.start()
-    until = time.monotonic() + 10
-    while len(accepted) < 20:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    until(lambda: len(accepted) >= 20, 60, "nothing is accepted")
     before = len(accepted)
     ended = stop(process)
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE)
     assert ended() < EXIT_SECONDS
     assert statuses == {202}
     assert len(accepted) > before

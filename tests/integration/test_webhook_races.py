@@ -31,7 +31,7 @@ def api(settings, proxy, points, tmp_path_factory):
     """The API, in two processes, on stores that can be taken away."""
     env = {"WEBHOOK_SECRETS": SECRETS[0], "AWS_ENDPOINT_URL": proxy.url, "FAIL_POINTS": str(points)}
     with gateway(settings, tmp_path_factory.mktemp("api"), **env) as made:
-        until(lambda: len(made.workers()) == 2, 10, "there are not two workers")
+        until(lambda: len(made.workers()) == 2, 30, "there are not two workers")
         yield made
 
 
@@ -81,7 +81,7 @@ def test_a_holder_that_sleeps_past_its_lease_says_the_same(api, services, points
     (points / "webhook.began").write_text("stop")
     with ThreadPoolExecutor(1) as pool:
         late = pool.submit(api.send, body)
-        until((points / "webhook.began.hit").exists, 10, "nobody has stopped")
+        until((points / "webhook.began.hit").exists, 30, "nobody has stopped")
         asleep = int((points / "webhook.began.hit").read_text())
         assert asleep in before
         try:

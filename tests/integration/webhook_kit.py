@@ -57,7 +57,7 @@ class Gateway:
         self.phones.append(f"+5511{secrets.randbelow(10**9):09d}")
         return self.phones[-1]
 
-    def post(self, path: str, body: bytes, *, timeout: float = 20, **headers: str | None) -> Answer:
+    def post(self, path: str, body: bytes, *, timeout: float = 60, **headers: str | None) -> Answer:
         """Post raw bytes; headers that are None are left out."""
         given = {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)) as connection:
