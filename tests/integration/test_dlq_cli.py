@@ -261,7 +261,7 @@ def test_a_queue_is_paused_and_resumed(run, services):
     assert run("queue", "pause").exit_code == 0
     assert services.pauses.paused("chat")
     assert lines(run("queue", "status", "--json"))[0]["paused_since"].endswith("Z")
-    assert "for 0s" in run("queue", "status").stdout
+    assert re.search(r" for \d+s", run("queue", "status").stdout)
     assert "consumed again" in run("queue", "resume").stdout
     assert "was not paused" in run("queue", "resume").stdout
     assert services.pauses.paused("chat") is None

@@ -16,7 +16,7 @@ from tests.integration.workers import env_of, messages_in, started, until
 from tests.wakeups import call, poison, wake_up
 
 SECRET = "whsec_" + base64.b64encode(bytes(24)).decode()
-QUICK = {"EFFECT_TIMEOUT_SECONDS": "1", "EFFECT_RETRY_SECONDS": "0.5", "EFFECT_MAX_ATTEMPTS": "2", "RELAY_SECONDS": "0.5"}
+QUICK = {"EFFECT_TIMEOUT_SECONDS": "4", "EFFECT_RETRY_SECONDS": "0.5", "EFFECT_MAX_ATTEMPTS": "2", "RELAY_SECONDS": "0.5"}
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +86,9 @@ def test_a_worker_that_is_stopped_past_its_lease_does_not_begin_the_call(worker,
     """When it goes on, the call is made under a claim of its own; once."""
     (points / "effect.claimed").write_text("stop")
     action = staged(services, "note", wake_at=services.clock.now())
-    until((points / "effect.claimed.hit").exists, 20, "it is not claimed")
+    until((points / "effect.claimed.hit").exists, 30, "it is not claimed")
     lease_end = services.effects.get(action.id).lease_end
-    until(lambda: services.clock.now() > lease_end - 2_500, 20, "time stands still")
+    until(lambda: services.clock.now() > lease_end - 2_500, 30, "time stands still")
     worker.process.send_signal(signal.SIGCONT)
     assert becomes(services, action, EffectStatus.EXECUTED).attempts == 2
     assert calls(partners, action) == 1
@@ -107,7 +107,7 @@ def test_poison_and_messages_of_the_other_queue_reach_its_own_dead_letters(worke
     }
     for body in bodies.values():
         sqs.send_message(QueueUrl=url, MessageBody=body)
-    until(lambda: messages_in(sqs, url) == (0, 0), 20, "messages are left")
+    until(lambda: messages_in(sqs, url) == (0, 0), 30, "messages are left")
     found = {entry["reason"]: entry for entry in lines(run("dlq", "list", "--queue", "effects", "--json"))}
     assert set(bodies) <= set(found)
     assert (found["unknown_effect"]["effect_id"], found["unknown_effect"]["turn"]) == (str(unknown), "gone")
@@ -118,7 +118,7 @@ def test_what_failed_for_good_is_redriven_by_the_operator(worker, services, run)
     """From the first try on; the entry goes, and comes back if it fails again."""
     action = staged(services, "away", wake_at=services.clock.now())
     assert becomes(services, action, EffectStatus.FAILED).attempts == 2
-    until(lambda: lines(run("dlq", "list", "--queue", "effects", "--json")), 10, "it is not in the dead-letter queue")
+    until(lambda: lines(run("dlq", "list", "--queue", "effects", "--json")), 30, "it is not in the dead-letter queue")
     (entry,) = lines(run("dlq", "list", "--queue", "effects", "--json"))
     assert (entry["effect_id"], entry["kind"], entry["attempts"], entry["turn"]) == (str(action.id), "effect", 2, "failed")
     head, row = run("dlq", "list", "--queue", "effects").stdout.splitlines()[:2]
@@ -126,7 +126,7 @@ def test_what_failed_for_good_is_redriven_by_the_operator(worker, services, run)
     assert (row.split()[0], row.split()[-1]) == (str(action.id), "failed")
     (done,) = lines(run("dlq", "redrive", "--queue", "effects", "--job", str(action.id), "--json"))
     assert (done["outcome"], done["effect_id"]) == ("revived", str(action.id))
-    until(lambda: lines(run("dlq", "list", "--queue", "effects", "--json")), 10, "it is not there again")
+    until(lambda: lines(run("dlq", "list", "--queue", "effects", "--json")), 30, "it is not there again")
     assert becomes(services, action, EffectStatus.FAILED).attempts == 2
     run("dlq", "discard", "--queue", "effects", "--all", "--yes")
 

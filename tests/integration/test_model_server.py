@@ -40,7 +40,7 @@ def counts(http: httpx2.Client) -> Body:
     return stats
 
 
-def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     """Wait for a condition in another process."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -32,7 +32,7 @@ def test_events_are_numbered_by_redis_and_pushed(services, session_id):
 
     with services.channel.follow(channel_of(session_id), hear):
         first = services.session_log.append(session_id, "notice", text='say "hi"\n')
-        assert heard.wait(5)
+        assert heard.wait(30)
     second = services.session_log.append(session_id, "notice", text="again")
     assert (second.attempt, second.seq) == (first.attempt, first.seq + 1) == (first.attempt, 1)
     found = read(services, session_id)

@@ -189,9 +189,9 @@ def test_an_order_reaches_the_process_that_holds_the_socket(registry, redis):
     registry.set(entry())
     with redis.pubsub() as pubsub:
         pubsub.subscribe(control_channel("p1"))
-        pubsub.get_message(timeout=2)
+        pubsub.get_message(timeout=10)
         assert registry.follow("s1", "ann", SID, JOB)
-        order = pubsub.get_message(timeout=2)
+        order = pubsub.get_message(timeout=10)
         assert json.loads(order["data"]) == {"socket_id": "s1", "session_id": SID, "job_id": str(JOB)}
         assert not registry.follow("s1", "bob", SID, JOB)
         assert not registry.follow("unknown", "ann", SID, JOB)

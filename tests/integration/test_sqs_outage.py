@@ -17,7 +17,9 @@ from tests.faults.proxy import FaultProxy
 from tests.integration.workers import RECEIVE, Worker, env_of, messages_in, started, until
 
 DELETE = "AmazonSQS.DeleteMessage"
-HEALED_SECONDS = 2.0
+HEALED_SECONDS = 6.0
+"""A second's pause after what failed, and room for a busy machine. Stock stays deaf for a minute, or for ever."""
+
 SLOTS = 2
 VISIBILITY = 4
 COMPLAINTS = ("SQS gives no messages", "SQS deletes nothing", "SQS takes no messages back")
@@ -53,7 +55,7 @@ class Scene:
     def attempts(self, *jobs: JobId) -> list[int]:
         return [self.services.turns.get(job).attempt for job in jobs]
 
-    def wait(self, condition, seconds=15.0) -> float:
+    def wait(self, condition, seconds=30.0) -> float:
         return until(condition, seconds, f"the worker's log ends:\n{self.worker.log()[-3000:]}")
 
     def queue_is_empty(self) -> bool:
@@ -135,7 +137,7 @@ def test_a_worker_survives_a_black_hole(scene, submit):
     with scene.outage(submit):
         scene.proxy.hole()
         scene.proxy.cut()
-        scene.wait(lambda: scene.said() > said, 20)
+        scene.wait(lambda: scene.said() > said)
         scene.proxy.heal()
 
 
@@ -146,7 +148,7 @@ def test_a_poll_that_is_never_answered_is_given_up(scene, submit):
         scene.wait(lambda: rule.hits)
         asked = scene.proxy.requests[RECEIVE]
         silent = scene.wait(lambda: scene.proxy.requests[RECEIVE] > asked)
-    assert WAIT_SECONDS < silent < WAIT_SECONDS + 4  # a long poll is heard to its end
+    assert WAIT_SECONDS < silent < WAIT_SECONDS + 15  # a long poll is heard to its end
     job = submit().job_id
     scene.wait(lambda: scene.ended(job))
 
@@ -167,7 +169,7 @@ def test_deletes_that_fail_cost_neither_slots_nor_answers(scene, submit):
     """More of them than there are slots; the messages come again, and are acked then."""
     with scene.proxy.fault(DELETE, status(500)) as rule:
         jobs = [submit().job_id for _ in range(3 * SLOTS)]
-        scene.wait(lambda: all(map(scene.ended, jobs)), 20)
+        scene.wait(lambda: all(map(scene.ended, jobs)))
         assert rule.hits >= SLOTS
     scene.wait(scene.queue_is_empty, 4 * VISIBILITY)
     assert scene.attempts(*jobs) == [1] * len(jobs)

@@ -9,7 +9,7 @@ import boto3
 import pytest
 from kombu import Connection
 
-from tests.faults.kinds import status
+from tests.faults.kinds import delayed, status
 from tests.faults.proxy import FaultProxy
 from tests.integration.workers import RECEIVE, messages_in, started, until
 from tests.wakeups import poison, wake_up
@@ -104,14 +104,14 @@ def test_a_malformed_message_ends_a_stock_worker(stocks):
 def test_stock_deletes_a_message_that_it_cannot_decode(living):
     """Celery #4308: although the queue has a redrive policy."""
     living.send(poison(JOB)["deep body"][0])
-    living.worker.wait_for("Can't decode message body", 10)
-    until(lambda: sum(living.queue()) == 0, 5, fixed("Consumer.on_decode_error"))
+    living.worker.wait_for("Can't decode message body")
+    until(lambda: sum(living.queue()) == 0, 30, fixed("Consumer.on_decode_error"))
 
 
 def test_stock_acks_where_the_message_says_that_it_came_from(living):
     """So it acks nothing, and the message comes again."""
     living.send(wake_up(JOB, properties={"body_encoding": "base64", "delivery_info": {"routing_key": "elsewhere"}}))
-    living.worker.wait_for(f"answered {JOB}", 10)
+    living.worker.wait_for(f"answered {JOB}")
     living.worker.wait_for("UndefinedQueueException")
     assert living.queue() == (0, 1), fixed("the routing_key in Channel._hand_on")
 
@@ -119,16 +119,18 @@ def test_stock_acks_where_the_message_says_that_it_came_from(living):
 def test_stock_hides_what_is_given_back(living):
     """For `wait_time_seconds`, from workers that have time for it."""
     living.send(wake_up("requeue"))
-    until(lambda: living.proxy.requests["AmazonSQS.ChangeMessageVisibility"], 10, fixed("Channel.basic_reject"))
+    until(lambda: living.proxy.requests["AmazonSQS.ChangeMessageVisibility"], 30, fixed("Channel.basic_reject"))
     assert living.queue() == (0, 1), fixed("Channel.basic_reject")
 
 
 def test_stock_takes_new_work_when_it_was_told_to_stop(living):
-    """For a poll cycle or two. The last test of this worker."""
-    living.worker.process.send_signal(signal.SIGTERM)
-    living.worker.wait_for("Warm shutdown", 10)
-    living.send(wake_up("late"))
-    until(lambda: living.worker.process.poll() is not None, 20, living.worker.log())
+    """For a poll cycle or two, the first of which is long here. The last test of this worker."""
+    with living.proxy.fault(RECEIVE, delayed(10), times=1) as poll:
+        until(lambda: poll.hits, START_SECONDS, "it does not ask")
+        living.worker.process.send_signal(signal.SIGTERM)
+        living.worker.wait_for("Warm shutdown")
+        living.send(wake_up("late"))
+        until(lambda: living.worker.process.poll() is not None, START_SECONDS, living.worker.log())
     assert "answered late" in living.worker.log(), fixed("the gate in Channel._get_bulk")
 
 

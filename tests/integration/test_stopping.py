@@ -30,7 +30,7 @@ def test_a_worker_that_is_told_to_stop_in_a_long_poll_takes_nothing_and_hides_no
 def test_a_worker_that_is_told_to_stop_finishes_what_runs_and_takes_nothing_more(worker, submit, services, queue):
     """What was sent after the signal is seen by others at once."""
     running = submit("[[tokens=2 ttft=3]]").job_id
-    until(lambda: services.turns.get(running).status is Status.RUNNING, 10, worker.log())
+    until(lambda: services.turns.get(running).status is Status.RUNNING, 20, worker.log())
     worker.process.send_signal(signal.SIGTERM)
     worker.wait_for("Warm shutdown")
     late = [submit().job_id for _ in range(3)]

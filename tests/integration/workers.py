@@ -33,7 +33,7 @@ class Worker:
         """Everything it has said so far."""
         return self.log_file.read_text(errors="replace")
 
-    def wait_for(self, text: str, seconds: float = 30) -> None:
+    def wait_for(self, text: str, seconds: float = 60) -> None:
         """Wait until the log holds a text."""
         until(lambda: text in self.log() or self.process.poll() is not None, seconds, f"the log has no {text!r}")
         assert text in self.log(), f"the worker ended with {self.process.poll()}:\n{self.log()[-4000:]}"
@@ -98,5 +98,5 @@ def asking(settings: Settings, proxy: FaultProxy, log_file: Path) -> Iterator[Wo
     asked = proxy.requests[RECEIVE]
     with started(env_of(settings, sqs=proxy.url), log_file, slots=2) as running:
         running.wait_for("worker ready")
-        until(lambda: proxy.requests[RECEIVE] > asked, 10, "it does not ask")
+        until(lambda: proxy.requests[RECEIVE] > asked, 30, "it does not ask")
         yield running
