@@ -54,7 +54,7 @@ class Generations:
         """SIGKILL the one that works, unless it died by itself."""
         if not self.died():
             os.kill(self._pid, signal.SIGKILL)
-            until(self.died, 10, "it does not die")
+            until(self.died, 30, "it does not die")
 
     def arm(self, order):
         """Have a worker die at a point of its own code."""

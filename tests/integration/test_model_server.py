@@ -18,14 +18,14 @@ Body = dict[str, Any]
 @pytest.fixture
 def http(model_server: str) -> Iterator[httpx2.Client]:
     """A client of the server's root."""
-    with httpx2.Client(base_url=model_server.removesuffix("/v1"), timeout=10) as client:
+    with httpx2.Client(base_url=model_server.removesuffix("/v1"), timeout=30) as client:
         yield client
 
 
 @pytest.fixture
 def sdk(model_server: str) -> Iterator[openai.OpenAI]:
     """OpenAI's own client, without retries."""
-    with openai.OpenAI(base_url=model_server, api_key="none", max_retries=0, timeout=10) as client:
+    with openai.OpenAI(base_url=model_server, api_key="none", max_retries=0, timeout=30) as client:
         yield client
 
 
@@ -134,7 +134,7 @@ def test_a_client_that_leaves_is_noticed_at_once(http: httpx2.Client, model_serv
     before = counts(http)
     where = urlsplit(model_server)
     body = json.dumps(ask(f"{directives} [[tokens=9]]", stream=True)).encode()
-    with socket.create_connection((where.hostname, where.port), timeout=5) as client:
+    with socket.create_connection((where.hostname, where.port), timeout=30) as client:
         client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         until(lambda: counts(http)["in_flight"] == before["in_flight"] + 1)
     until(lambda: counts(http)["aborted_streams"] == before["aborted_streams"] + 1)
@@ -172,7 +172,7 @@ def test_what_was_asked_can_be_looked_up(http: httpx2.Client) -> None:
 def test_what_is_no_request_is_refused(model_server: str, raw: bytes) -> None:
     """Bytes that are no HTTP request get a 400, and the server lives on."""
     where = urlsplit(model_server)
-    with socket.create_connection((where.hostname, where.port), timeout=5) as client:
+    with socket.create_connection((where.hostname, where.port), timeout=30) as client:
         client.sendall(raw)
         assert client.recv(100).startswith(b"HTTP/1.1 400 ")
 

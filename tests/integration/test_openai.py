@@ -1,6 +1,7 @@
 """The OpenAI adapter against the scripted model server, over a real socket."""
 
 import json
+import math
 import threading
 import time
 import urllib.request
@@ -18,7 +19,7 @@ from tests.integration.workers import until
 @pytest.fixture
 def model(model_server):
     """A model behind the scripted server."""
-    return OpenAIModel(api_key="k", base_url=model_server, connect_seconds=2, read_seconds=1)
+    return OpenAIModel(api_key="k", base_url=model_server, connect_seconds=10, read_seconds=30)
 
 
 def asked(text, *before, **options):
@@ -69,7 +70,7 @@ def test_what_was_asked_for_is_what_is_sent(model, model_server):
 def test_a_vendors_error_becomes_ours(model, directive, kind, retryable):
     """Whoever decides on a retry reads `retryable`."""
     with pytest.raises(errors.ModelError) as caught:
-        list(model.stream(asked(f"please {directive}")))
+        list(model.stream(asked(f"please {directive}"), 1 if "hang" in directive else math.inf))
     assert type(caught.value) is kind
     assert caught.value.retryable is retryable
 
@@ -119,7 +120,7 @@ def canned():
             stack.callback(server.shutdown)
             threading.Thread(target=server.serve_forever, args=(0.01,)).start()
             url = f"http://127.0.0.1:{server.server_port}/v1"
-            return OpenAIModel(api_key=None, base_url=url, connect_seconds=2, read_seconds=1)
+            return OpenAIModel(api_key=None, base_url=url, connect_seconds=10, read_seconds=30)
 
         yield serve
 
@@ -195,7 +196,7 @@ def test_a_line_that_never_ends_lets_its_reader_look(canned):
 
 def test_a_wait_may_be_shorter_than_the_adapters_own(model_server):
     """The time that is left for a fallback bounds its silence."""
-    patient = OpenAIModel(api_key="k", base_url=model_server, connect_seconds=2, read_seconds=60)
+    patient = OpenAIModel(api_key="k", base_url=model_server, connect_seconds=10, read_seconds=60)
     began = time.monotonic()
     with pytest.raises(errors.ProviderUnavailable):
         list(patient.stream(asked("[[hang]]"), 0.1))

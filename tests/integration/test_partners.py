@@ -13,7 +13,7 @@ NEXT_YEAR = "2999-05-01"
 @pytest.fixture(scope="module")
 def http(partners):
     """A client of theirs."""
-    with httpx2.Client(base_url=partners, timeout=5) as client:
+    with httpx2.Client(base_url=partners, timeout=30) as client:
         yield client
 
 

@@ -87,10 +87,10 @@ def seen(settings, tmp_path_factory) -> Seen:
         with started({**env_of(settings), **extra, "RETRY_SECONDS": "0.1", "MAX_FAILURES": "2"}, log) as worker:
             worker.wait_for("worker ready")
             _break_everything(servers, canaries)
-            until(lambda: len(_messages(sqs, settings.queue_url("chat-dlq"))) >= 3, 40, "the dead letters do not come")
+            until(lambda: len(_messages(sqs, settings.queue_url("chat-dlq"))) >= 3, 60, "the dead letters do not come")
             stop(worker.process)  # what it says while it stops is read as well
             owed: list[str] = []
-            until(lambda: owed.extend(_messages(sqs, settings.queue_url("effects"))) or owed, 20, "no callback is owed")
+            until(lambda: owed.extend(_messages(sqs, settings.queue_url("effects"))) or owed, 40, "no callback is owed")
         dead = _messages(sqs, settings.queue_url("chat-dlq"))
         logs = {path.name: path.read_text(errors="replace") for path in folder.glob("*.log")}
     return Seen({**logs, "queue": "\n".join(queued), "effects": "\n".join(owed), "dead letters": "\n".join(dead)}, canaries)
@@ -174,9 +174,9 @@ def _break_everything(servers: Pair, canary: Canaries) -> None:
         more["callback_url"] = f"https://callback.invalid/{canary(f'a callback with {directive}')}"
         job_id = servers.post_chat("ann", text, **more)["job_id"]
         if "hang" in directive:
-            until(lambda job_id=job_id: _job(servers, job_id)["status"] == "running", 20, "it does not begin")
+            until(lambda job_id=job_id: _job(servers, job_id)["status"] == "running", 40, "it does not begin")
             servers.send("POST", f"/jobs/{job_id}/cancel", user="ann")
-        until(lambda job_id=job_id, ended=ended: ended(_job(servers, job_id)), 30, f"{directive} does not end")
+        until(lambda job_id=job_id, ended=ended: ended(_job(servers, job_id)), 60, f"{directive} does not end")
 
 
 def _job(servers: Pair, job_id: str) -> dict[str, Any]:
