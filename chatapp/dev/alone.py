@@ -13,7 +13,7 @@ from typing import Any
 from chatapp.dev.child import Child
 from chatapp.dev.process import ROOT
 
-READY_SECONDS = 30
+READY_SECONDS = 60
 STOP_SECONDS = 5
 
 

@@ -50,7 +50,7 @@ def work(services: Services, held: Held, number: int, *, first: bool, fenced: bo
 def contend(made: Settings, number: int, times: int, *, fenced: bool) -> None:
     """Be one of them."""
     services = build(made)
-    locks = LockStore(services.dynamodb, table=made.table_name("locks"), clock=services.clock, lease_ms=1_200, skew_ms=300)
+    locks = LockStore(services.dynamodb, table=made.table_name("locks"), clock=services.clock, lease_ms=3_000, skew_ms=300)
     for n in range(times):
         with locks.hold(LOCK, wait=60) as held:
             work(services, held, number, first=n == 0, fenced=fenced)

@@ -63,6 +63,7 @@ def answered(services, submit):
 
 def test_every_poison_reaches_the_dead_letter_queue_with_a_reason_and_the_worker_goes_on(worker, send, dead, left, answered):
     """Of all kinds, mixed with good messages; the same process answers afterwards."""
+    dead()  # whatever other tests have left
     job = str(JobId(new_session_id(), 1))
     kinds = {raw: kind for kind, (raw, _) in poison(job).items()}
     for raw in kinds:
