@@ -261,6 +261,6 @@ def test_a_folder_serves_one_stack_at_a_time(start: Start) -> None:
     dev = start({"aws": SERVE})
     dev.ready()
     command = [sys.executable, "-m", "chatapp", "dev", "--state-dir", str(dev.folder / "state"), *ANY_PORTS]
-    second = subprocess.run(command, cwd=ROOT, env=clean_env(), capture_output=True, text=True, check=False, timeout=30)
+    second = subprocess.run(command, cwd=ROOT, env=clean_env(), capture_output=True, text=True, check=False, timeout=60)
     assert second.returncode == 1
     assert "--state-dir" in second.stderr
