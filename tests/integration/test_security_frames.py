@@ -196,7 +196,7 @@ def test_a_deleted_session_does_not_come_back_with_a_late_wake_up(servers, their
     """A message that is still queued has the end published again: Redis knows the session then, but nobody is shown it."""
     assert servers.send("DELETE", f"/sessions/{theirs.session_id}", user=ann).status == 204
     turn = servers.services.turns.get(theirs)
-    assert servers.services.events.publish_end(turn)
+    assert servers.services.events.publish_end(turn, wait=30)
     with signed_in(servers.ws, ann) as client:
         answer = client.ask("subscribe", session_id=theirs.session_id, resume={"job_id": str(theirs)})
         assert answer.get("code") == "not_found"

@@ -72,7 +72,7 @@ def test_the_ack_comes_before_the_events_of_its_job(url, user, services):
 
         def speak():
             hand.say("message_started", model="m")
-            while not speaking.is_set():
+            while not speaking.wait(0.002):  # a thousand while the chat is stored would be too many for its socket
                 hand.say(text="x", part=0)
 
         thread = threading.Thread(target=speak)
