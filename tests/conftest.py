@@ -35,7 +35,8 @@ LONG = """
     integration/test_drain unit/test_protocol_model integration/test_event_stream integration/test_ws_contract
     integration/test_security_canaries integration/test_breaker integration/test_guarded integration/test_ws_limits
     integration/test_ws_follow unit/test_relay_storm e2e/test_page_safety integration/test_lost_answers integration/test_poison
-    integration/test_dev_supervisor integration/test_receiving integration/test_protocol_table
+    integration/test_dev_supervisor integration/test_receiving integration/test_protocol_table integration/test_interview_deaths
+    integration/test_stock_transport
 """.split()
 """Files that take longer than ten seconds, about the longest first. Begun last, one would be waited for alone."""
 

@@ -125,7 +125,7 @@ def test_stock_hides_what_is_given_back(living):
 
 def test_stock_takes_new_work_when_it_was_told_to_stop(living):
     """For a poll cycle or two, the first of which is long here. The last test of this worker."""
-    with living.proxy.fault(RECEIVE, delayed(10), times=1) as poll:
+    with living.proxy.fault(RECEIVE, delayed(6), times=1) as poll:
         until(lambda: poll.hits, START_SECONDS, "it does not ask")
         living.worker.process.send_signal(signal.SIGTERM)
         living.worker.wait_for("Warm shutdown")
