@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from chatapp.dev import twin
 from chatapp.dev.ports import free_port
@@ -26,6 +27,10 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", "") or sys.dont_write_bytecode:
     # compile all that it imports, which takes longer than all else it does. So it is written, but not beside the sources.
     sys.dont_write_bytecode = False
     sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
+
+# How long an example takes says something of the machine and of who else works on it, and nothing of the code.
+settings.register_profile("chatapp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("chatapp")
 
 TIERS = ("unit", "integration", "e2e", "chaos")
 LONG = """

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -307,9 +307,7 @@ class _Stop:
 
 
 TestLives = Lives.TestCase
-TestLives.settings = settings(
-    max_examples=200, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestLives.settings = settings(max_examples=200, stateful_step_count=25)
 
 
 def test_questions_about_an_unknown_action_come_to_an_end():

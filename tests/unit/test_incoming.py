@@ -22,7 +22,7 @@ def read(model=IngestedMessage, **fields):
     return model.model_validate(given, strict=True, context=SETTINGS)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(digits=DIGITS, prefix=st.sampled_from(["", "+", "00"]), marks=st.lists(st.sampled_from(" .-()\u00a0"), max_size=8))
 def test_every_spelling_of_a_number_is_one_number(digits, prefix, marks):
     """Whatever punctuation stands where."""
@@ -32,7 +32,7 @@ def test_every_spelling_of_a_number_is_one_number(digits, prefix, marks):
     assert e164("".join(spelled)) == "+" + digits
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(max_size=40))
 def test_what_is_no_number_is_refused_without_being_repeated(text):
     """No letter makes a number."""
@@ -40,7 +40,7 @@ def test_what_is_no_number_is_refused_without_being_repeated(text):
         e164(f"x{text}")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(body=st.binary(max_size=200), place=st.integers(min_value=0), bit=st.integers(0, 7))
 def test_a_signature_is_of_every_bit(body, place, bit):
     """A body passes with its own signature, and no other does."""
@@ -58,7 +58,7 @@ JSON = st.none() | st.integers() | st.floats() | st.text(max_size=9) | st.lists(
 NAMES = st.text(max_size=9).filter(lambda name: name not in ("message_id", "phoneNumber", "text"))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.dictionaries(NAMES, JSON, max_size=6))
 def test_unknown_fields_are_kept_within_bounds_and_change_nothing(others):
     """As strict JSON; the fingerprint is that of the message alone."""

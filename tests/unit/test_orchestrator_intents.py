@@ -1,7 +1,7 @@
 """What a message wants: obvious words, guesses by keyword, and the language."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatapp.dev.forms import fill
@@ -107,7 +107,6 @@ def test_a_language_can_be_asked_for():
     assert [asked_for(text) for text in ("English, please", "em português", "english breakfast")] == ["en", "pt", None]
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_no_text_makes_them_raise(text):
     """Whatever is written has an intent."""

@@ -3,7 +3,7 @@
 import dataclasses
 import string
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatapp.flows.orchestrator.state import Frame, OrchestratorState, Record, Shift, merged
@@ -34,21 +34,18 @@ def test_unknown_names_are_kept():
     assert OrchestratorState.model_validate({"Ward": {"beds": 3}}).stored() == {"Ward": {"beds": 3}}
 
 
-@settings(deadline=None)
 @given(STATES, STATES)
 def test_without_another_writer_the_merged_state_is_mine(base, mine):
     """Removed names are removed."""
     assert merged(base, mine, base) == mine
 
 
-@settings(deadline=None)
 @given(STATES, STATES)
 def test_without_a_change_of_mine_the_others_state_stays(base, now):
     """Whatever it is."""
     assert merged(base, base, now) == now
 
 
-@settings(deadline=None)
 @given(STATES, STATES, STATES)
 def test_what_i_did_not_touch_stays_and_what_only_i_touched_is_mine(base, mine, now):
     """For every name at the top."""

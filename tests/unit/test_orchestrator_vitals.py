@@ -1,7 +1,7 @@
 """Vital signs are read out of what nurses write, in many notations; what cannot be is asked about."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatapp.flows.orchestrator.reading import Reading, read
@@ -185,7 +185,6 @@ def test_a_number_alone_answers_the_question_for_its_sign(text, awaited, expecte
     assert read(text, awaited).signs == VitalSigns(**expected)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300), st.sampled_from([None, PRESSURE, *SIGNS]))
 def test_no_text_makes_it_raise(text, awaited):
     """Whatever is written, it is read."""
@@ -217,7 +216,6 @@ PIECES = [
 ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
 def test_no_mixture_of_notations_makes_it_raise_or_believe_what_cannot_be(text):
     """What comes out lies in its range."""
@@ -247,7 +245,6 @@ def _signs():
     )
 
 
-@settings(deadline=None)
 @given(_signs(), st.sampled_from(["pt", "en"]))
 def test_what_is_shown_is_read_again_as_the_same(signs, language):
     """A round trip: the nurse may copy what she is asked to confirm."""

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatapp.api import create_app
@@ -38,7 +38,6 @@ def read(turns, session, period, limit):
             return found
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 60_000), min_size=1, max_size=40),
     st.builds(Period, st.none() | st.integers(0, 200_000), st.none() | st.integers(0, 200_000)),

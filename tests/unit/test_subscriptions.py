@@ -34,7 +34,7 @@ def run(world, acts, meanwhile):
     pending.clear()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     acts=st.lists(st.sampled_from(ACTED), min_size=5, max_size=60),
     meanwhile=st.lists(st.lists(st.sampled_from(MEANWHILE), max_size=3), max_size=30),
@@ -49,7 +49,7 @@ def test_prefix_and_resume_are_the_log(acts, meanwhile):
     assert ids(world.notes) == ids(world.owed_notes())
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     acts=st.lists(st.sampled_from(ACTED + sorted(FAULTS) * 2), min_size=5, max_size=60),
     meanwhile=st.lists(st.lists(st.sampled_from(MEANWHILE), max_size=3), max_size=30),
