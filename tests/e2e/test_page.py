@@ -112,6 +112,25 @@ def rename(page: Page, session_id: str, title: str) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text(title)
 
 
+def test_a_title_is_taken_although_the_list_was_read_meanwhile(open_page: OpenPage, stack: Stack) -> None:
+    """What is written over a title counts, whatever the list came to hold while it was written."""
+    page = open_page()
+    send(page, "A passing thought [[echo=ok]]")
+    expect_status(page, 1, "completed")
+    session_id, heading = page.url.rsplit("/", 1)[1], page.get_by_role("heading", level=1)
+    row = page.locator(f"[data-session='{session_id}']")
+    row.hover()
+    row.get_by_title("Rename").click()
+    address = f"{stack.api}/sessions/{session_id}"
+    httpx.patch(address, headers=stack.headers(), json={"title": "From elsewhere"}).raise_for_status()
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(heading).to_have_text("From elsewhere")
+    page.get_by_label("Title", exact=True).fill("From here")
+    page.keyboard.press("Enter")
+    expect(heading).to_have_text("From here")
+    expect(row.get_by_role("link")).to_have_text("From here")
+
+
 def test_the_keyboard_is_enough(open_page: OpenPage) -> None:
     """Shift+Enter breaks the line, Enter sends, Esc stops, Ctrl+K begins anew; the focus is always where one writes next."""
     page = open_page()

@@ -168,19 +168,23 @@ export class Sidebar {
     return this.list.querySelector(`[data-session="${id}"] a`);
   }
 
-  async #save(session, title) {
-    const before = session.title;
-    session.title = title;
-    this.onTitle();
+  async #save({ session_id: id, title: before }, title) {
+    this.#retitle(id, title);
     try {
-      await this.api.rename(session.session_id, title);
+      await this.api.rename(id, title);
       this.#tabs.postMessage({});
     } catch (problem) {
-      session.title = before;
+      this.#retitle(id, before);
       this.onProblem(problem);
-      this.onTitle();
       this.paint();
     }
+  }
+
+  /** Change the title of what is known now: the list may have been read again while the new one was being written. */
+  #retitle(id, title) {
+    const session = this.#sessions.get(id);
+    if (session) session.title = title;
+    this.onTitle();
   }
 
   async #delete(session) {
