@@ -172,6 +172,20 @@ def test_events_are_taken_once_and_gaps_are_noticed(open_page: OpenPage) -> None
     assert told["events"] == 10
 
 
+def test_an_answer_that_was_given_before_the_end_does_not_open_a_turn_again(open_page: OpenPage) -> None:
+    """A job that was asked for, or stopped, while it ran may be told of after the event of its end."""
+    told = open_page().evaluate(
+        """async () => {
+            const { apply, applyJob, newTurn } = await import("/static/app/turn.js");
+            const turn = newTurn({ jobId: "a.1", status: "running" });
+            apply(turn, { id: "2-0", type: "message_cancelled", text: "so far", created_at: "2026-01-01T00:00:00Z" });
+            applyJob(turn, { status: "running", attempt: 1, cancelling: true, answer_partial: "so far, and more" });
+            return [turn.status, turn.stopping, turn.preview, turn.text];
+        }"""
+    )
+    assert told == ["cancelled", False, None, "so far"]
+
+
 def test_markdown_is_rendered_and_links_open_safely(open_page: OpenPage) -> None:
     """Markdown becomes elements; a link opens elsewhere, without a handle on this page; an image is only a link."""
     page = open_page()

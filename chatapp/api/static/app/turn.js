@@ -160,6 +160,7 @@ function takeJob(turn, job) {
   turn.model = job.model ?? turn.model;
   turn.retryOf = job.retry_of ?? turn.retryOf;
   if (OPEN.has(job.status)) {
+    if (!isOpen(turn)) return; // said before its end, which an event was faster to tell
     const at = job.status === "queued" && Date.parse(job.retry_at);
     turn.retry = at ? { at, reason: job.last_error?.code ?? "", failures: job.failures ?? 0 } : null;
     turn.status = turn.retry ? "retrying" : job.status;
