@@ -1,6 +1,7 @@
 """The whole stack for end-to-end tests: `python -m chatapp dev`, as a user starts it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -46,6 +47,12 @@ class Stack:
         """Everything that was printed so far."""
         return self.log_file.read_text(errors="replace")
 
+    @contextmanager
+    def model_held(self) -> Iterator[None]:
+        """Stop the scripted model for as long as the block runs: no answer gets on meanwhile, and none ends."""
+        with stopped(self.pids()["llm"]):
+            yield
+
     def token_for(self, user: str, *scopes: str, seconds: int = 3_600) -> str:
         """A token of another user."""
         return issue(self.env["JWT_SECRET"], user, seconds=seconds, scopes=scopes)
@@ -57,6 +64,16 @@ class Stack:
     def full_env(self) -> dict[str, str]:
         """The environment for a process that joins."""
         return clean_env(self.env)
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Let a process stand still for as long as the block runs."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def dev_command(folder: Path, *options: str) -> list[str]:

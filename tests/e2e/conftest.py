@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.e2e.page_kit import DESKTOP, Complaints, OpenPage
+from tests.e2e.page_kit import DESKTOP, WAIT_MS, Complaints, OpenPage
 from tests.stack import Stack, started_stack
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update", "--disable-sync"]
-WAIT_MS = 20_000
 
 
 @pytest.fixture(scope="module")
@@ -57,5 +56,5 @@ def open_page(browser: Browser, complaints: Complaints, request: pytest.FixtureR
 @pytest.fixture(scope="session")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack of its own for the tests that kill its processes; it gives up on a turn after two failures."""
-    with started_stack(tmp_path_factory.mktemp("faulty"), env={"MAX_FAILURES": "2", "RETRY_SECONDS": "3"}) as running:
+    with started_stack(tmp_path_factory.mktemp("faulty"), env={"MAX_FAILURES": "2", "RETRY_SECONDS": "5"}) as running:
         yield running

@@ -11,6 +11,9 @@ from tests.stack import ROOT, Stack
 SHOTS = ROOT / ".artifacts" / "screenshots"
 """Pictures for whoever looks at a run. Git ignores the folder; CI keeps it."""
 
+WAIT_MS = 20_000
+"""The longest that anything on a page is waited for."""
+
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 

@@ -11,7 +11,8 @@ from tests.stack import Stack
 def test_two_turns_are_streamed_and_stored_as_shown(open_page: OpenPage, stack: Stack) -> None:
     """An answer grows on the screen, ends as it was stored, and the second turn knows of the first."""
     page = open_page()
-    send(page, "Tell me of herons [[delay=0.03]]")
+    expect_live(page)
+    send(page, "Tell me of herons [[delay=0.05]]")
     expect(turn(page, 1).locator(".prose.growing")).to_be_visible()
     expect_status(page, 1, "completed")
     send(page, "And what did I say before?")
@@ -27,27 +28,31 @@ def test_two_turns_are_streamed_and_stored_as_shown(open_page: OpenPage, stack: 
 def test_a_reload_in_mid_answer_goes_on_with_it(open_page: OpenPage, stack: Stack) -> None:
     """A page that is loaded again shows the answer from its beginning, once, and follows it to its end."""
     page = open_page()
+    expect_live(page)
     send(page, "Keep talking [[tokens=80]] [[delay=0.04]]")
     expect(prose(page, 1)).to_contain_text("directive")
-    page.reload()
-    expect_status(page, 1, "running")
-    expect(prose(page, 1)).to_contain_text("Every token of this answer")
-    shoot(page, "reloaded-in-mid-answer")
+    with stack.model_held():
+        page.reload()
+        expect_status(page, 1, "running")
+        expect(prose(page, 1)).to_contain_text("Every token of this answer")
+        shoot(page, "reloaded-in-mid-answer")
     expect_status(page, 1, "completed")
     expect_stored_answer(page, 1, stack)
     expect(page.locator("article.turn")).to_have_count(1)
 
 
-def test_messages_sent_meanwhile_wait_for_their_turn(open_page: OpenPage) -> None:
+def test_messages_sent_meanwhile_wait_for_their_turn(open_page: OpenPage, stack: Stack) -> None:
     """Turns of one conversation say how many are before them, and are answered in order."""
     page = open_page()
-    send(page, "First [[tokens=40]] [[delay=0.04]]")
-    send(page, "Second [[echo=two]]")
-    send(page, "Third [[echo=three]]")
-    expect(turn(page, 2).locator(".state")).to_contain_text("waiting for the previous turn")
-    expect(turn(page, 3).locator(".state")).to_contain_text("Queued, 2 before this one")
-    shoot(page, "queued")
+    with stack.model_held():
+        send(page, "First [[echo=one]]")
+        send(page, "Second [[echo=two]]")
+        send(page, "Third [[echo=three]]")
+        expect(turn(page, 2).locator(".state")).to_contain_text("waiting for the previous turn")
+        expect(turn(page, 3).locator(".state")).to_contain_text("Queued, 2 before this one")
+        shoot(page, "queued")
     expect_status(page, 3, "completed")
+    expect(prose(page, 1)).to_have_text("one")
     expect(prose(page, 2)).to_have_text("two")
     expect(prose(page, 3)).to_have_text("three")
 
@@ -73,16 +78,18 @@ def test_an_answer_is_stopped_and_keeps_what_was_said(open_page: OpenPage, stack
     expect_stored_answer(page, 1, stack)
 
 
-def test_a_stop_is_shown_until_the_turn_has_ended(open_page: OpenPage) -> None:
+def test_a_stop_is_shown_until_the_turn_has_ended(open_page: OpenPage, stack: Stack) -> None:
     """Until the server has said that it stopped, the button is spent and the page says that it is stopping."""
     page = open_page()
     page.route("**/cancel", lambda _: None)  # it is on its way for as long as the test wants
-    send(page, "Talk at length [[tokens=60]] [[delay=0.04]]")
+    expect_live(page)
+    send(page, "Talk at length [[tokens=80]] [[delay=0.04]]")
     expect(prose(page, 1)).to_contain_text("directive")
-    turn(page, 1).get_by_role("button", name="Stop").click()
-    expect(turn(page, 1).locator(".state")).to_contain_text("Stopping…")
-    expect(turn(page, 1).get_by_role("button", name="Stop")).to_be_disabled()
-    shoot(page, "stopping")
+    with stack.model_held():
+        turn(page, 1).get_by_role("button", name="Stop").click()
+        expect(turn(page, 1).locator(".state")).to_contain_text("Stopping…")
+        expect(turn(page, 1).get_by_role("button", name="Stop")).to_be_disabled()
+        shoot(page, "stopping")
     expect_status(page, 1, "completed")  # the end that came first wins
     expect(turn(page, 1).locator(".state")).to_be_hidden()
 
@@ -103,7 +110,7 @@ def test_an_answer_that_cannot_be_had_says_so_and_offers_the_message(open_page: 
     expect(box).to_have_value("Please fail [[status=400]]")
 
 
-def test_two_tabs_show_the_same_answers(open_page: OpenPage) -> None:
+def test_two_tabs_show_the_same_answers(open_page: OpenPage, stack: Stack) -> None:
     """What is sent in one tab appears in the other with its question, grows there, and ends as the same; both ways."""
     page = open_page()
     send(page, "Hello from here [[echo=ok]]")
@@ -112,10 +119,12 @@ def test_two_tabs_show_the_same_answers(open_page: OpenPage) -> None:
     other.goto(page.url)
     expect_status(other, 1, "completed")
     expect_live(other)
-    send(page, "And again [[tokens=30]] [[delay=0.03]]")
-    expect(turn(other, 2).locator(".prose.growing")).to_be_visible()
-    expect(turn(other, 2).locator(".said")).to_have_text("And again [[tokens=30]] [[delay=0.03]]")
-    shoot(other, "second-tab")
+    send(page, "And again [[tokens=80]] [[delay=0.04]]")
+    expect(prose(page, 2)).to_contain_text("directive")
+    with stack.model_held():
+        expect(turn(other, 2).locator(".prose.growing")).to_be_visible()
+        expect(turn(other, 2).locator(".said")).to_have_text("And again [[tokens=80]] [[delay=0.04]]")
+        shoot(other, "second-tab")
     send(other, "From the other one [[echo=there]]")
     for tab in (page, other):
         expect_status(tab, 3, "completed")

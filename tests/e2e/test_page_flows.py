@@ -261,7 +261,7 @@ def test_hostile_profiles_replies_and_actions_are_inert_in_every_state(open_page
     headers = stack.headers()
     begun = httpx.post(f"{stack.api}/sessions", json={"flow": "interview"}, headers=headers).raise_for_status().json()
     session_id, job_id = begun["session_id"], begun["job"]["job_id"]
-    httpx.get(f"{stack.api}/jobs/{job_id}", params={"wait": 20}, headers=headers).raise_for_status()
+    httpx.get(f"{stack.api}/jobs/{job_id}", params={"wait": 20}, headers=headers, timeout=30).raise_for_status()
     profile = {"origin": {"city": EVIL, "iata": "GRU"}, "purpose": EVIL, EVIL: {EVIL: [EVIL, {EVIL: None}]}, "months": EVIL}
     said = {"role": "assistant", "text": "Well?", "job_id": job_id, "status": "completed", "created_at": begun["created_at"]}
     found = {"name": EVIL, "iata": EVIL, "reason": EVIL, "price": 1, "currency": EVIL, "departure_date": EVIL}

@@ -84,7 +84,8 @@ def test_markup_in_a_title_stays_inert(watched: Page, stack: Stack) -> None:
     row.get_by_title("Rename").click()
     title = "<img src=x onerror=window.pwned=1> [x](javascript:y)"
     watched.get_by_label("Title", exact=True).fill(title)
-    watched.keyboard.press("Enter")
+    with watched.expect_response(lambda answer: answer.request.method == "PATCH"):  # it is shown before it is stored
+        watched.keyboard.press("Enter")
     expect(watched.get_by_role("heading", level=1)).to_have_text(title)
     watched.reload()
     expect(row.get_by_role("link")).to_have_text(title)
