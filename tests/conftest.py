@@ -3,7 +3,9 @@
 A missing server or browser skips a test here, with the reason, and fails it in CI, where nothing may be missing.
 """
 
+import itertools
 import os
+import random
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from chatapp.dev import twin
+from chatapp.dev import ports, twin
 from chatapp.dev.ports import free_port
 from tests.servers import running
 from tests.stack import Stack, started_stack
@@ -27,6 +29,13 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", "") or sys.dont_write_bytecode:
     # compile all that it imports, which takes longer than all else it does. So it is written, but not beside the sources.
     sys.dont_write_bytecode = False
     sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
+
+# A port that was found free is taken a moment later. Those of the tests are tried one after the other, each process in a range of
+# its own, so that none is found twice meanwhile; stacks choose theirs elsewhere, and in turn.
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+_ports = range(30_000 + 300 * _worker, 30_300 + 300 * _worker)
+_begin = random.randrange(len(_ports))
+ports.CANDIDATES = itertools.cycle([*_ports[_begin:], *_ports[:_begin]])
 
 # How long an example takes says something of the machine and of who else works on it, and nothing of the code.
 settings.register_profile("chatapp", deadline=None, suppress_health_check=[HealthCheck.too_slow])

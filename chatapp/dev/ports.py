@@ -7,11 +7,17 @@ import random
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
 
 HOST = "127.0.0.1"
+CANDIDATES: Iterator[int] = iter(lambda: random.randrange(20_000, 30_000), None)
+"""What is tried where any port will do.
+
+Below the range from which systems give ports to outgoing connections: one of these could sit on it when it is needed again.
+"""
+
 TURN_SECONDS = 15.0
 
 
@@ -40,14 +46,8 @@ def is_free(port: int) -> bool:
 
 
 def free_port(taken: Collection[int] = ()) -> int:
-    """Find a port on which nobody listens, not one of `taken`.
-
-    Below the range from which systems give ports to outgoing connections: one of these could sit on it when it is needed again.
-    """
-    while True:
-        port = random.randrange(20_000, 30_000)
-        if port not in taken and is_free(port):
-            return port
+    """Find a port on which nobody listens, not one of `taken`."""
+    return next(port for port in CANDIDATES if port not in taken and is_free(port))
 
 
 def settle(wanted: Ports) -> Ports:
