@@ -60,7 +60,7 @@ def test_it_says_where_everything_is(stack: Stack) -> None:
     assert f"curl -s {stack.api}/chat" in log
     assert stack.token in log
     assert "OPENAI_API_KEY" in log
-    assert httpx2.get(f"{stack.partners}/outbound").json()["count"] == 0
+    assert "deliveries" in httpx2.get(f"{stack.partners}/outbound").json()
     assert f"replies sent   {stack.partners}/outbound" in log
     assert set(stack.pids()) == {"aws", "redis", "llm", "partners", "api", "ws", "worker", "effects"}
 
@@ -83,10 +83,11 @@ def test_another_process_can_join(stack: Stack) -> None:
 
 def test_a_killed_worker_comes_back(stack: Stack) -> None:
     """After `kill -9` the worker is started again and answers."""
-    before = stack.pids()["worker"]
+    before, said = stack.pids()["worker"], "worker is ready again"
+    times = stack.log().count(said)
     os.kill(before, signal.SIGKILL)
     deadline = time.monotonic() + 30
-    while "worker is ready again" not in stack.log():
+    while stack.log().count(said) == times:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert stack.pids()["worker"] != before

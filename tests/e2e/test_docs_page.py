@@ -8,6 +8,7 @@ from playwright.sync_api import expect, sync_playwright
 from werkzeug.serving import make_server
 
 from chatapp.api import create_app
+from tests.e2e.page_kit import WAIT_MS
 from tests.fakes import fake_services
 
 
@@ -25,6 +26,7 @@ def address() -> Iterator[str]:
 def test_the_guide_of_the_socket_is_shown_beside_the_api(chromium: str, address: str) -> None:
     """From Swagger UI to the guide, its tables and transcript, and on to another guide; nothing is said on the console."""
     complaints: list[str] = []
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()
