@@ -16,7 +16,7 @@ from chatapp.auth import issue
 from chatapp.dev import process as started
 from tests.servers import clean_env
 
-READY_SECONDS = 60
+READY_SECONDS = 100
 ROOT = started.ROOT
 ANY_PORTS = tuple(word for name in ("api", "ws", "llm", "redis", "aws", "partners") for word in (f"--{name}-port", "0"))
 
@@ -116,7 +116,7 @@ def stop_stack(process: subprocess.Popen[bytes]) -> int:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(10)
+            process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
     return process.wait()

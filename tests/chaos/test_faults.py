@@ -9,7 +9,7 @@ from tests.chaos.suite import perform
 SHORT = [cell for cell in CELLS if cell.short]
 TURNS, WORKERS, SEED = 40, 3, 1
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
