@@ -41,13 +41,14 @@ FICKLE = "import time; print('worker ready', flush=True); time.sleep(0.2); raise
 NEVER = "import time; time.sleep(600)"
 
 PROGRAM = """
-import json, os, sys
+import json, os, signal, sys
 from pathlib import Path
 from chatapp.dev import main, plan
 from chatapp.dev.child import Child
 from chatapp.dev.console import Console
 from config.settings import load
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # who runs the tests may ignore it, as `nohup` does, and it would be inherited
 folder = Path(sys.argv[1])
 
 def lay_out(settings, ports, state_dir, delay):
