@@ -12,7 +12,8 @@ again, and the test has the proof that it hit. Nothing is left to chance here: t
 
 The points: `worker.received`, `turn.claimed`, `turn.token` (each piece of an answer), `turn.streamed`, `turn.stored`,
 `turn.published`, `turn.woken` (all is done but the ack), `api.stored` (after the transaction, before the send), `api.sent`,
-`webhook.began` (a webhook's key is held, nothing is stored of its message).
+`webhook.began` (a webhook's key is held, nothing is stored of its message), and of workers of the queue `effects`
+`effect.received`, `effect.claimed` (before the call), `effect.called` (its answer is there), `effect.stored` (nobody knows yet).
 """
 
 import os

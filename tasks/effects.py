@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 @app.task(name=EFFECT_TASK, base=WakeUp)
 def carry_out(effect_id: str, *, returned: bool) -> HideUntil | None:
     """Look at the effect, and carry it out if it may be. `returned`: the message was in the dead-letter queue."""
-    failpoints.hit("worker.received")
+    failpoints.hit("effect.received")
     effect = EffectId.parse(effect_id)
     if effect is None:
         raise Poison("wrong_effect_id", "effect_id is not an effect's id")

@@ -11,7 +11,7 @@ from chatapp.dev.process import ROOT
 from tests.chaos.cells import CELLS
 from tests.chaos.suite import perform
 
-WORKERS = 4
+WORKERS, EFFECTS_WORKERS = 4, 2
 
 
 def main() -> int:
@@ -26,7 +26,8 @@ def main() -> int:
     cells = [cell for cell in CELLS if args.only in cell.name]
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     try:
-        card = perform(folder, cells, seed=args.seed, turns=args.turns, workers=WORKERS, say=_say, measures=not args.only)
+        size = {"turns": args.turns, "workers": WORKERS, "effects": EFFECTS_WORKERS}
+        card = perform(folder, cells, seed=args.seed, **size, say=_say, measures=not args.only)
     finally:
         if args.keep:
             _say(f"logs: {folder}")

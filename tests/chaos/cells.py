@@ -18,6 +18,21 @@ from tests.chaos.deaths import (
     workers_told_to_stop,
     ws_killed,
 )
+from tests.chaos.effects import (
+    OUTCOME,
+    between_call_and_outcome,
+    calls_met,
+    each_message_many_times,
+    effects_queue_refused,
+    effects_worker_stopped,
+    effects_workers_killed_at,
+    effects_workers_killed_in_mid_call,
+    inbox_misbehaves,
+    redis_stops,
+    store_refuses,
+    target_is_told,
+)
+from tests.chaos.errands import ANY, CUT_OFF, REFUSED, confirm, propose
 from tests.chaos.member import until
 from tests.chaos.models import (
     breaker_opens,
@@ -36,6 +51,7 @@ from tests.faults.kinds import conflict, dropped, late, lost, malformed, status,
 def storm(run: Run, scene: Scene) -> None:
     """Faults of all kinds on top of each other, drawn from the seed, under load."""
     orders = run.orders(run.size * 8, words=30, calls=4)
+    errands = propose(run, run.size, ends=ANY)
     with ExitStack() as stack:
         rules = [
             stack.enter_context(fault(proxy, rule))
@@ -45,23 +61,27 @@ def storm(run: Run, scene: Scene) -> None:
                 Rule("both", "DynamoDB_*", throttled(), probability=0.05),
                 Rule("both", "*.TransactWriteItems", lost(), probability=0.1),
                 Rule("workers", "*.UpdateItem", lost(), probability=0.1),
+                Rule("effects", "DynamoDB_*", throttled(), probability=0.05),
+                Rule("effects", "*.UpdateItem", lost(), probability=0.1),
             )
             for proxy in proxies(run, rule.of)
         ]
+        confirm(run, errands)
         for number in range(8):
             run.post(orders[number::8], wait=False)
             worker = run.chance.choice(run.fleet.workers)
             time.sleep(run.chance.uniform(0.2, 0.6))
             (worker.kill, lambda w=worker: w.terminate(10), run.fleet.to_model.cut, lambda w=worker: pause(w, 1.5))[number % 4]()
-            scene.hits += 1
+            run.fleet.effects[number % 2].kill()
+            scene.hits += 2
             run.fleet.revive(wait=False)
         until(lambda: all(o.accepted_at for o in orders), "not all were accepted", 30)
         scene.hits += sum(rule.hits for rule in rules)
     scene.hit_at = time.time()
 
 
-STORM_REST_SECONDS = 75.0
-"""A relay that dies between a turn's next look (30-60 s) and its send leaves the turn alone until then."""
+RELAY_DIES_SECONDS = 75.0
+"""A relay that dies between the next look at a turn or an effect (30-60 s) and its send leaves it alone until then."""
 
 BROKEN = (status(503), status(500), status(403), throttled(), malformed(), dropped())
 
@@ -160,5 +180,49 @@ CELLS = (
     Cell("more errors than the breaker bears", "G6 G4", breaker_opens),
     Cell("the breaker's probe dies with its worker", "G6", probe_killed, crashing=True),
     Cell("model: a token now and then", "G2 G10", model_is_slow),
-    Cell("a storm of all of it", "G1 G2 G3 G4 G5 G10", storm, crashing=True, rest=STORM_REST_SECONDS),
+    Cell(
+        "effects worker killed before the claim", "G7 G10", effects_workers_killed_at("effect.received"), rest=RELAY_DIES_SECONDS
+    ),
+    Cell("effects workers killed in mid-call", "G7", effects_workers_killed_in_mid_call, rest=RELAY_DIES_SECONDS),
+    Cell(
+        "effects workers killed before, and after, the outcome",
+        "G7",
+        effects_workers_killed_at("effect.called", "effect.stored"),
+        rest=RELAY_DIES_SECONDS,
+    ),
+    Cell(
+        "effects worker stopped between claim and call",
+        "G7",
+        effects_worker_stopped("effect.claimed", "is not called"),
+        rest=RELAY_DIES_SECONDS,
+    ),
+    Cell(
+        "effects worker stopped between call and outcome",
+        "G7",
+        effects_worker_stopped("effect.called", "is executed|came too late"),
+        rest=RELAY_DIES_SECONDS,
+    ),
+    Cell("SQS takes no message about effects", "G7 G1", effects_queue_refused),
+    Cell("effects: each message many times", "G7", each_message_many_times),
+    Cell("target: 500", "G7", target_is_told("[[action status=500]]", REFUSED)),
+    Cell("target: 429", "G7", calls_met(Rule("target", "POST /actions/*", status(429), times=4))),
+    Cell("target: carries it out and says nothing", "G7", target_is_told("[[action hang]]", CUT_OFF)),
+    Cell(
+        "target: closes the connection, and cannot say why",
+        "G7",
+        calls_met(Rule("target", "GET /actions/*", status(503), times=4), directives="[[action cut]]", ends=CUT_OFF),
+    ),
+    Cell("Redis stops while a target is called", "G7", between_call_and_outcome(redis_stops)),
+    Cell("DynamoDB refuses the outcomes of calls", "G7", between_call_and_outcome(store_refuses)),
+    Cell(
+        "answers to claims and outcomes of effects are lost",
+        "G7",
+        calls_met(
+            Rule("effects", "*.UpdateItem", lost(), times=3, containing=CLAIM),
+            Rule("effects", "*.UpdateItem", lost(), times=1, containing=OUTCOME),
+            Rule("effects", "*.TransactWriteItems", lost(), times=1, containing=OUTCOME),
+        ),
+    ),
+    Cell("inbox: lost, reset, 429, twice, and 500 for ever", "G7 G4", inbox_misbehaves),
+    Cell("a storm of all of it", "G1 G2 G3 G4 G5 G10", storm, crashing=True, rest=RELAY_DIES_SECONDS),
 )

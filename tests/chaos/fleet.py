@@ -21,6 +21,7 @@ from chatapp.provision import Provisioner
 from chatapp.services import Services, build
 from config.settings import DEV_JWT_SECRET, Settings
 from tests.chaos.member import Member
+from tests.chaos.outside import Outside
 from tests.faults.proxy import FaultProxy
 from tests.servers import clean_env
 
@@ -52,11 +53,12 @@ Each fault has a model of its own, and with it a breaker of its own: what one fa
 class Fleet:
     """Two emulators, a model, an API, a WebSocket server and some workers. Started and stopped as a context manager.
 
-    `to_aws_of_api`, `to_aws_of_workers`, `to_model` are the proxies between them; tests, and the WebSocket server, ask the
-    emulator directly. Redis has no proxy: it is killed and stopped itself.
+    `to_aws_of_api`, `to_aws_of_workers`, `to_aws_of_effects`, `to_model` are the proxies between them; tests, and the WebSocket
+    server, ask the emulator directly. Redis has no proxy: it is killed and stopped itself. With `effects`, so many workers
+    carry effects out, and there is an `outside` that they call.
     """
 
-    def __init__(self, folder: Path, *, workers: int, seed: int, **settings: str) -> None:
+    def __init__(self, folder: Path, *, workers: int, seed: int, effects: int = 0, **settings: str) -> None:
         self.folder = folder
         self.armed = folder / "armed"
         self.armed.mkdir()
@@ -65,7 +67,7 @@ class Fleet:
         self._ports = Ports(*_distinct(5))
         self._seed = seed
         self._settings = {**QUICK, **settings}
-        self._size = workers
+        self._size, self._effects_size = workers, effects
         self.max_failures = int(self._settings["MAX_FAILURES"])
         self.max_crashes = int(self._settings["MAX_CRASHES"])
         self.retry_seconds = float(self._settings["RETRY_SECONDS"])
@@ -73,6 +75,8 @@ class Fleet:
         self.api: Member
         self.ws: Member
         self.workers: list[Member]
+        self.effects: list[Member]
+        self.outside: Outside | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -89,8 +93,11 @@ class Fleet:
         ports, folder = self._ports, self.folder
         for child in (twin.aws(ports.aws, None), twin.model(ports.llm, delay=0.02)):
             self._stack.enter_context(running(child, clean_env(child.env), folder))
-        self.to_aws_of_api, self.to_aws_of_workers = (self._proxy(ports.aws, i) for i in (1, 2))
+        self.to_aws_of_api, self.to_aws_of_workers, self.to_aws_of_effects = (self._proxy(ports.aws, i) for i in (1, 2, 4))
         self.to_model = self._proxy(ports.llm, 3)
+        if self._effects_size:
+            self.outside = Outside(self._stack, folder, seed=self._seed)
+            self._settings |= self.outside.env()
         children = {child.name: child for child in processes(ports)}
         self.redis_server = self._member(twin.redis(ports.redis, None), {})
         self.redis_server.start()
@@ -98,14 +105,18 @@ class Fleet:
         self.services = self._provision()
         self.api = self._member(children["api"], self._env(self.to_aws_of_api.port))
         self.ws = self._member(children["ws"], self._env(ports.aws))
-        worker, env = children["worker"], self._env(self.to_aws_of_workers.port)
-        self.workers = [
-            self._member(Child(f"worker-{n}", worker.command, ready_line=WORKER_READY), env) for n in range(1, self._size + 1)
-        ]
-        for member in (self.api, self.ws, *self.workers):
+        self.workers = self._several(children["worker"], self._size, self.to_aws_of_workers)
+        self.effects = self._several(children["effects"], self._effects_size, self.to_aws_of_effects)
+        for member in self.ours:
             member.start()
-        for member in (self.api, self.ws, *self.workers):
+        for member in self.ours:
             member.wait_until_ready()
+
+    def _several(self, child: Child, count: int, to_aws: FaultProxy) -> list[Member]:
+        env = self._env(to_aws.port)
+        return [
+            self._member(Child(f"{child.name}-{n}", child.command, ready_line=WORKER_READY), env) for n in range(1, count + 1)
+        ]
 
     def _proxy(self, upstream: int, place: int) -> FaultProxy:
         return self._stack.enter_context(FaultProxy(upstream, seed=self._seed * 10 + place))
@@ -144,8 +155,10 @@ class Fleet:
             patch.setenv(name, env[name])
         Provisioner(settings).apply()
         self.queue_url, self.dlq_url = settings.queue_url("chat"), settings.queue_url("chat-dlq")
+        self.effects_url, self.effects_dlq_url = settings.queue_url("effects"), settings.queue_url("effects-dlq")
         self.sqs: Any = boto3.client("sqs", region_name=settings.aws_region, endpoint_url=settings.aws_endpoint)
-        self.sqs.set_queue_attributes(QueueUrl=self.queue_url, Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)})
+        for url in (self.queue_url, self.effects_url):
+            self.sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)})
         return build(settings)
 
     # --- addresses
@@ -182,13 +195,18 @@ class Fleet:
 
     # --- life and death
 
+    @property
+    def ours(self) -> tuple[Member, ...]:
+        """The processes that run our code."""
+        return (self.api, self.ws, *self.workers, *self.effects)
+
     def worker_of(self, pid: int) -> Member:
-        """The worker with a process id."""
-        return next(worker for worker in self.workers if worker.pid == pid)
+        """The worker, of either kind, with a process id."""
+        return next(worker for worker in (*self.workers, *self.effects) if worker.pid == pid)
 
     def revive(self, *, wait: bool = True) -> None:
         """Start again what has ended, as a supervisor would. `wait`: until all of it works."""
-        dead = [member for member in (self.redis_server, self.api, self.ws, *self.workers) if not member.alive]
+        dead = [member for member in (self.redis_server, *self.ours) if not member.alive]
         for member in dead:
             member.start()
         for member in dead if wait else ():

@@ -9,6 +9,7 @@ from typing import Any
 
 from websocket import WebSocket, WebSocketException, create_connection
 
+from chatapp.live.following import OWN_LOG
 from chatapp.model import EventId, JobId
 from chatapp.payloads import TERMINAL
 
@@ -165,7 +166,7 @@ class Follower:
                 self._subscribed(frame)
             elif frame["type"] == "refused":
                 self._refused(frame)
-            elif "job_id" in frame:
+            elif "job_id" in frame and frame["job_id"] != f"{frame['session_id']}.{OWN_LOG}":  # that log is no turn's
                 job = JobId.parse(frame["job_id"])
                 assert job is not None
                 self._view(job).take(frame)

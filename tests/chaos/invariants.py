@@ -1,6 +1,7 @@
 """What must hold after a run, whatever broke in it: I1 to I11. Each function returns what it found wrong, a line each."""
 
 import itertools
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -9,23 +10,26 @@ from typing import Any
 import psutil
 from redis import Redis
 
+from chatapp.effects import Effect
 from chatapp.model import JobId, Status, Turn, text_of
 from tests.chaos.fleet import Fleet
 from tests.chaos.follower import View
 from tests.chaos.member import until
 from tests.chaos.orders import Order
 from tests.chaos.run import Run, Scene
+from tests.outbound_kit import Received
 
 SLACK_SECONDS = 3.0
 """What a retry may come late by: the rounding up of a hidden message to seconds, one poll, and a busy machine."""
 
+MARKER = re.compile(r"order \d{5}")
 MAX_NEW_FILES = 60
 MAX_NEW_MEGABYTES = 80
 
 
 @dataclass(frozen=True)
 class Dead:
-    """A message of the dead-letter queue."""
+    """A message of a dead-letter queue. `job_id`: the job, or the effect, that it names."""
 
     job_id: str | None
     reason: str | None
@@ -42,7 +46,18 @@ class World:
         self.calls: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for call in fleet.model_calls():
             self.calls[call["said"][: len("order 00000.")]].append(call)
-        self.dead = list(_dead_letters(fleet))
+        self.dead = list(_dead_letters(fleet, fleet.dlq_url, "JobId"))
+        self.effects: dict[str, Effect] = {}
+        self.called: dict[str, dict[str, Any]] = {}
+        self.arrived: list[Received] = []
+        self.dead_effects: list[Dead] = []
+        self.shown: dict[str, str] = {}
+        """How users see their actions."""
+        if fleet.outside is not None:
+            self.effects = {str(effect.id): effect for effect in fleet.services.effects.scan()}
+            self.called, self.arrived = fleet.outside.calls(), fleet.outside.arrived()
+            self.shown = _shown(run)
+            self.dead_effects = list(_dead_letters(fleet, fleet.effects_dlq_url, "EffectId"))
 
     def turn(self, order: Order) -> Turn | None:
         """An order's turn."""
@@ -74,7 +89,7 @@ def hanging(world: World) -> list[str]:
         turn = world.turn(order)
         if turn is not None and not turn.status.ended:
             found.append(f"{order.marker} is still {turn.status}")
-        elif world.view(order).end is None:
+        elif order.followed and world.view(order).end is None:
             found.append(f"the client of {order.marker} waits for an end that was stored")
     return found
 
@@ -85,7 +100,7 @@ def doubled(world: World) -> list[str]:
     found = [f"{job} was never asked for: {text_of(t.input)[:60]!r}" for job, t in world.stored.items() if job not in wanted]
     jobs = Counter(o.job_id for o in world.accepted)
     found += [f"{job} answers {count} requests" for job, count in jobs.items() if count > 1]
-    asked = Counter(text_of(turn.input).split(".")[0] for turn in world.stored.values())
+    asked = Counter(m[0] for turn in world.stored.values() if (m := MARKER.search(text_of(turn.input))))
     return found + [f"{marker} is in {count} turns" for marker, count in asked.items() if count > 1]
 
 
@@ -98,7 +113,7 @@ def answers(world: World) -> Iterator[str]:
         code = (turn.error or {}).get("code")
         if turn.status not in order.ends:
             yield f"{order.marker} is {turn.status} ({code}) instead of {'/'.join(order.ends)} in: {world.scene(order).name}"
-        elif turn.status is Status.COMPLETED and turn.answer != order.says:
+        elif turn.status is Status.COMPLETED and not order.answered_by(turn.answer):
             yield f"{order.marker} is answered with {turn.answer!r}"
         elif order.code is not None and code != order.code:
             yield f"{order.marker} failed with {code} instead of {order.code}"
@@ -206,7 +221,7 @@ class Baseline:
     def of(cls, fleet: Fleet) -> "Baseline":
         """Look at every process that runs now."""
         found = {}
-        for member in (fleet.api, fleet.ws, *fleet.workers):
+        for member in fleet.ours:
             for process in (psutil.Process(member.pid), *psutil.Process(member.pid).children(recursive=True)):
                 found[process.pid] = (process.num_fds(), process.memory_info().rss)
         return cls(found)
@@ -215,10 +230,11 @@ class Baseline:
 def left_behind(run: Run, before: Baseline) -> Iterator[str]:
     """I9: no message in flight, no stream, no file, no Redis client, no memory is left over."""
     fleet = run.fleet
-    try:
-        until(lambda: not any(fleet.messages(fleet.queue_url).values()), "the queue is empty", 45, pause=0.5)
-    except TimeoutError:
-        yield f"the queue still has {fleet.messages(fleet.queue_url)}"
+    for url in (fleet.queue_url, fleet.effects_url):
+        try:
+            until(lambda url=url: not any(fleet.messages(url).values()), "the queue is empty", 45, pause=0.5)
+        except TimeoutError:
+            yield f"the queue {url} still has {fleet.messages(url)}"
     if still := [call["said"] for call in fleet.model_calls() if call["outcome"] == "open"]:
         yield f"{len(still)} streams are still open at the model: {still[:3]}"
     after = Baseline.of(fleet).held
@@ -231,7 +247,7 @@ def left_behind(run: Run, before: Baseline) -> Iterator[str]:
             yield f"process {pid} held {memory >> 20} MB and now {after[pid][1] >> 20} MB"
     with fleet.redis() as redis:
         clients = _clients(redis)
-    if clients > 40 * (2 + len(fleet.workers)):
+    if clients > 40 * len(fleet.ours):
         yield f"Redis has {clients} clients"
 
 
@@ -257,13 +273,19 @@ def _all_turns(fleet: Fleet) -> Iterator[Turn]:
             yield turn
 
 
-def _dead_letters(fleet: Fleet) -> Iterator[Dead]:
+def _shown(run: Run) -> dict[str, str]:
+    """Ask how actions are shown, of those errands whose user can be asked."""
+    sessions = {errand.id.session_id for errand in run.errands if errand.order.followed and errand.order.job_id}
+    return {f"{of}/{action['action_id']}": action["status"] for of in sessions for action in run.client.actions(of)}
+
+
+def _dead_letters(fleet: Fleet, url: str, name: str) -> Iterator[Dead]:
     seen: set[str] = set()
     while messages := fleet.sqs.receive_message(
-        QueueUrl=fleet.dlq_url, MaxNumberOfMessages=10, VisibilityTimeout=60, MessageAttributeNames=["All"]
+        QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=60, MessageAttributeNames=["All"]
     ).get("Messages"):
         for message in messages:
             if message["MessageId"] not in seen:
                 seen.add(message["MessageId"])
                 told = {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
-                yield Dead(told.get("JobId"), told.get("Reason"))
+                yield Dead(told.get(name), told.get("Reason"))

@@ -22,7 +22,7 @@ OUTAGE_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Rule:
-    """Which requests are faulted, and how. `of`: `api`, `workers` or both; `least`: hits without which nothing was tested."""
+    """Which requests are faulted, and how. `of`: whose, as `proxies` knows them."""
 
     of: str
     name: str
@@ -95,6 +95,8 @@ def proxies(run: Run, of: str) -> list[FaultProxy]:
         "workers": [fleet.to_aws_of_workers],
         "both": [fleet.to_aws_of_api, fleet.to_aws_of_workers],
         "model": [fleet.to_model],
+        "effects": [fleet.to_aws_of_effects],
+        "target": [fleet.outside.to_target] if fleet.outside else [],
     }[of]
 
 

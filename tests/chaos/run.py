@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from chatapp.model import JobId, Turn
+from tests.chaos.errands import Errand, ended_after, settled_by
 from tests.chaos.fleet import Fleet
 from tests.chaos.follower import Follower, View
 from tests.chaos.member import until
@@ -76,6 +77,7 @@ class Run:
         self.views: dict[str, View] = {}
         self.turns: dict[str, Turn] = {}
         self.scene_of: dict[int, Scene] = {}
+        self.errands: list[Errand] = []
         self._conversations: list[Conversation] = []
 
     @property
@@ -92,7 +94,7 @@ class Run:
     # --- load
 
     def orders(self, count: int, **more: Any) -> list[Order]:
-        """Write orders: about half of them go to conversations that are known already."""
+        """Write orders: about half of them go to conversations that are known already; every third has a callback."""
         made = []
         for _ in range(count):
             if self._conversations and self.chance.random() < 0.5:
@@ -100,6 +102,8 @@ class Run:
             else:
                 self._conversations.append(conversation := Conversation())
             made.append(self.order(conversation, **more))
+            if self.fleet.outside is not None and made[-1].number % 3 == 0:
+                made[-1].body["callback_url"] = self.fleet.outside.callback_url
         return made
 
     def order(self, conversation: Conversation, **more: Any) -> Order:
@@ -121,7 +125,9 @@ class Run:
         return self.post(self.orders(count, **more), wait=wait)
 
     def follow(self, order: Order) -> None:
-        """Follow an accepted order's turn to its end."""
+        """Follow an accepted order's turn to its end, if it can be."""
+        if not order.followed:
+            return
         assert order.job_id is not None
         job = JobId.parse(order.job_id)
         assert job is not None
@@ -153,7 +159,7 @@ class Run:
         """Let a fault happen, and wait until every turn has ended and its client knows."""
         scene = Scene(cell.name, cell.attacks, crashing=cell.crashing, loses_logs=cell.loses_logs)
         self.scenes.append(scene)
-        began, first = time.monotonic(), len(self.client.orders)
+        began, first, first_errand = time.monotonic(), len(self.client.orders), len(self.errands)
         try:
             cell.play(self, scene)
         except (TimeoutError, AssertionError) as error:
@@ -164,12 +170,15 @@ class Run:
         for order in orders:
             self.scene_of[order.number] = scene
         scene.turns = len(orders)
+        errands = self.errands[first_errand:]
         try:
             self._rest(orders, cell.rest)
+            settled_by(self, errands, cell.rest)
         except TimeoutError as error:
             scene.problem = scene.problem or str(error)
         ended = [view.ended_at for order in orders if (view := self.views.get(order.job_id or ""))]
         scene.recovery = [at - scene.hit_at for at in ended if scene.hit_at and at > scene.hit_at]
+        scene.recovery += ended_after(self.fleet.services.effects, errands, scene.hit_at)
         scene.seconds = time.monotonic() - began
         return scene
 
@@ -180,7 +189,7 @@ class Run:
         def rested() -> bool:
             for number, order in list(waiting.items()):
                 view = self.views.get(order.job_id or "")
-                if view is None or view.end is None:
+                if order.followed and (view is None or view.end is None):
                     continue
                 turn = self.turn(order)
                 if turn is not None and turn.status.ended:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos import invariants
+from tests.chaos import effect_invariants, invariants
 from tests.chaos.invariants import Baseline, World
 from tests.chaos.run import Run, Scene
 
@@ -28,13 +28,16 @@ class Scorecard:
     hanging: list[str]
     broken: list[str]
     measured: dict[str, Any] = field(default_factory=dict)
+    effects: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: Run, before: Baseline, *, seconds: float, measured: dict[str, Any]) -> "Scorecard":
         """Check what a run has left behind."""
         left = [f"I9  {line}" for line in invariants.left_behind(run, before)]  # first: it waits until the queue is empty
+        effect_invariants.come_to_rest(run)
         world = World(run)
-        broken = [f"{name:3} {line}" for name, check in invariants.CHECKS for line in check(world)]
+        checks = (*invariants.CHECKS, *effect_invariants.CHECKS)
+        broken = [f"{name:3} {line}" for name, check in checks for line in check(world)]
         return cls(
             seed=run.seed,
             seconds=seconds,
@@ -43,11 +46,12 @@ class Scorecard:
             events=sum(view.events for view in run.views.values()),
             connects=sum(follower.connects for follower in run.followers),
             scenes=run.scenes,
-            lost=invariants.lost(world),
+            lost=[*invariants.lost(world), *effect_invariants.unsettled(world)],
             doubled=invariants.doubled(world),
             hanging=invariants.hanging(world),
             broken=broken + left,
             measured=measured,
+            effects=effect_invariants.account(world) if world.effects else {},
         )
 
     @property
@@ -75,6 +79,8 @@ class Scorecard:
         p50, p99 = (percentile(recovery, p) for p in (50, 99))
         yield f"faults {len(self.scenes)}, hit {hit}; recovery p50 {p50:.1f} s, p99 {p99:.1f} s"
         yield from (f"{name}: {value}" for name, value in self.measured.items())
+        if self.effects:
+            yield f"effects: {', '.join(f'{name} {value}' for name, value in self.effects.items())}"
         yield f"lost {len(self.lost)}   doubled {len(self.doubled)}   hanging {len(self.hanging)}   ({self.seconds:.0f} s)"
         for line in (*self.lost, *self.doubled, *self.hanging, *self.broken):
             yield f"    {line}"
@@ -97,7 +103,10 @@ class Scorecard:
             }
             for scene in self.scenes
         ]
-        plain = {name: getattr(self, name) for name in ("seed", "turns", "posts", "events", "connects", "measured", "broken")}
+        plain = {
+            name: getattr(self, name)
+            for name in ("seed", "turns", "posts", "events", "connects", "measured", "effects", "broken")
+        }
         found = {name: getattr(self, name) for name in ("lost", "doubled", "hanging")}
         whole = {**plain, **found, "passed": self.passed, "seconds": round(self.seconds, 1), "faults": scenes}
         file.write_text(json.dumps(whole, indent=1))

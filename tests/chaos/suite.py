@@ -22,6 +22,7 @@ def perform(
     seed: int,
     turns: int,
     workers: int,
+    effects: int = 0,
     say: Callable[[str], None] = lambda _: None,
     measures: bool = True,
 ) -> Scorecard:
@@ -29,7 +30,7 @@ def perform(
     began = time.monotonic()
     *others, last = cells  # the storm, where there is one, comes last
     ordered = [*random.Random(seed).sample(others, len(others)), last]
-    with Fleet(folder, workers=workers, seed=seed) as fleet:
+    with Fleet(folder, workers=workers, effects=effects, seed=seed) as fleet:
         run = Run(fleet, seed=seed, size=max(4, math.ceil(turns / (len(cells) + 3))))
         try:
             run.play(Cell("no fault at all", "-", _warm_up))

@@ -1,16 +1,21 @@
 """The fault suite's own checks can fail: each is shown what it is there to find."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from chatapp.effects import Effect, EffectId, EffectStatus
 from chatapp.model import ModelOptions, Status, Turn, text_part
-from tests.chaos import invariants
+from tests.chaos import effect_invariants, invariants
+from tests.chaos.errands import DONE, Errand
 from tests.chaos.follower import View
 from tests.chaos.invariants import Dead
 from tests.chaos.orders import Conversation, Order
+from tests.chaos.outside import ASKED, UNASKED
 from tests.chaos.run import Scene
+from tests.outbound_kit import Received
 
 SESSION = "a" * 32
 
@@ -156,3 +161,98 @@ def test_a_doubled_turn_is_found():
 def test_each_invariant_can_be_broken(check, made):
     """And is found by the check that is there for it."""
     assert list(dict(invariants.CHECKS)[check](made))
+
+
+ACTION, REPLY = EffectId.action(SESSION, 1, 0), EffectId.reply(SESSION, 1)
+
+
+def effect(effect_id, status=EffectStatus.EXECUTED, **fields):
+    return Effect(
+        **{"id": effect_id, "user_id": "u", "name": ASKED, "status": status, "created_at": 0, "expires_at": 1, "confirmed_at": 1}
+        | fields
+    )
+
+
+def delivery(effect_id=REPLY, **data):
+    return Received("POST", "/", {"webhook-id": str(effect_id)}, json.dumps({"type": "t", "data": data}).encode())
+
+
+TOLD = delivery(job_id=f"{SESSION}.1")
+
+
+def outside(*effects, calls=None, target="executed", arrived=(TOLD,), **more):
+    """What is left of a turn that proposed an action, with a callback: as it should be, but for what is given."""
+    made = world(turn(1), order={"body": {"callback_url": "http://x/"}, "refused": more.get("refused", False)})
+    errand = Errand(made.orders[0], more.get("name", ASKED), more.get("yes", "http"), more.get("ends", DONE))
+    made.run.errands = [errand]
+    made.effects = {str(e.id): e for e in (effect(ACTION), effect(REPLY), *effects)}
+    made.called = {str(ACTION): {"calls": 1, "status": target}} if calls is None else calls
+    made.arrived, made.shown = list(arrived), more.get("shown", {})
+    made.dead_effects = [Dead(str(of), "http_500") for of in more.get("dead", ())]
+    return made
+
+
+def effect_problems(made):
+    found = [line for _, check in effect_invariants.CHECKS for line in check(made)]
+    return found + effect_invariants.unsettled(made)
+
+
+def test_a_run_in_which_all_went_well_outside_has_no_problem():
+    """An action and a delivery; a delivery twice; one that was refused for good; an action that nobody confirmed."""
+    twice = outside(arrived=[TOLD, TOLD])
+    refused = outside(effect(REPLY, EffectStatus.FAILED), refused=True, dead=[REPLY])
+    staged = outside(effect(ACTION, EffectStatus.STAGED, confirmed_at=None), yes=None, calls={})
+    for made in (outside(), twice, refused, staged):
+        assert effect_problems(made) == []
+    assert effect_invariants.account(twice) | {"confirmed": 1, "calls": 1, "doubled": 1, "lost": 0} == effect_invariants.account(
+        twice
+    )
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        outside(effect(ACTION, EffectStatus.CONFIRMED)),
+        outside(effect(REPLY, EffectStatus.EXECUTING)),
+        outside(arrived=()),
+    ],
+    ids=["confirmed", "executing", "never arrived"],
+)
+def test_what_is_on_its_way_for_ever_is_found(made):
+    """It counts as lost."""
+    assert effect_invariants.unsettled(made)
+
+
+def test_a_delivery_that_was_forgotten_is_found():
+    """It was owed, and nobody has stored that."""
+    made = outside()
+    del made.effects[str(REPLY)]
+    assert effect_invariants.unsettled(made)
+
+
+@pytest.mark.parametrize(
+    ("check", "made"),
+    [
+        ("I12", outside(calls={str(ACTION): {"calls": 2, "status": "executed"}})),
+        ("I12", outside(effect(ACTION, EffectStatus.STAGED, confirmed_at=None), yes=None)),
+        ("I12", outside(calls={f"{SESSION}/a7-0": {"calls": 1, "status": "executed"}})),
+        ("I12", outside(target="failed")),
+        ("I12", outside(effect(ACTION, EffectStatus.FAILED))),
+        ("I13", outside(effect(ACTION, EffectStatus.UNKNOWN), ends=DONE | {"unknown"})),
+        ("I13", outside(effect(ACTION, EffectStatus.UNKNOWN), name=UNASKED)),
+        ("I13", outside(yes=None)),
+        (
+            "I13",
+            outside(effect(ACTION, EffectStatus.UNKNOWN), name=UNASKED, ends=DONE | {"unknown"}, shown={str(ACTION): "executed"}),
+        ),
+        ("I14", outside(arrived=[delivery(EffectId.reply(SESSION, 7), job_id=f"{SESSION}.7")])),
+        ("I14", outside(arrived=[TOLD, delivery(ACTION.outcome(), job_id=f"{SESSION}.1")])),
+        ("I14", outside(effect(REPLY, EffectStatus.FAILED), dead=[REPLY])),
+        ("I14", outside(effect(REPLY, EffectStatus.FAILED), refused=True)),
+        ("I14", outside(refused=True)),
+        ("I14", outside(dead=[REPLY])),
+    ],
+)
+def test_each_invariant_of_effects_can_be_broken(check, made):
+    """And is found by the check that is there for it."""
+    assert list(dict(effect_invariants.CHECKS)[check](made))
