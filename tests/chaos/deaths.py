@@ -77,10 +77,12 @@ def fleet_killed(run: Run, scene: Scene) -> None:
 
 def deadly_turn(run: Run, scene: Scene) -> None:
     """A turn that kills whoever claims it, again and again, until it is given up."""
+    run.fleet.arm("turn.claimed", "kill")  # before anybody can claim it, here and below: who did would answer it
     (order,) = run.load(1, says=None, ends=frozenset({"failed"}), code="crashed", dead=True, calls=0)
-    for _ in range(run.fleet.max_crashes):
-        run.fleet.arm("turn.claimed", "kill")
+    for left in reversed(range(run.fleet.max_crashes)):
         run.wait_hit(scene, "turn.claimed", 30)
+        if left:
+            run.fleet.arm("turn.claimed", "kill")
         run.fleet.revive()
     assert order.job_id
 
