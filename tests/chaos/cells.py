@@ -224,5 +224,5 @@ CELLS = (
         ),
     ),
     Cell("inbox: lost, reset, 429, twice, and 500 for ever", "G7 G4", inbox_misbehaves),
-    Cell("a storm of all of it", "G1 G2 G3 G4 G5 G10", storm, crashing=True, rest=RELAY_DIES_SECONDS),
+    Cell("a storm of all of it", "G1 G2 G3 G4 G5 G7 G10", storm, crashing=True, rest=RELAY_DIES_SECONDS),
 )

@@ -9,13 +9,12 @@ from contextlib import ExitStack
 
 from chatapp.effects import EffectId, EffectStatus
 from chatapp.model import JobId
-from tests.chaos.deaths import OUTAGE_SECONDS, pause
+from tests.chaos.deaths import OUTAGE_SECONDS
 from tests.chaos.errands import ANY, DONE, called, confirm, propose, settled_by
 from tests.chaos.member import until
 from tests.chaos.requests import Rule, fault, proxies
 from tests.chaos.run import Play, Run, Scene
-from tests.faults.kinds import Fault, dropped, lost, status, twice
-from tests.faults.proxy import FaultProxy
+from tests.faults.kinds import dropped, lost, status, twice
 
 QUEUE = "chatapp-effects"
 """What only the body of a request about the queue of effects holds."""
@@ -23,7 +22,7 @@ QUEUE = "chatapp-effects"
 OUTCOME = ":newMovedBy"
 COPIES = 8
 LAPSE_SECONDS = 25.0
-"""A lease of six seconds, a pass of the relay and a question, on a busy machine."""
+"""A lease of six and a half seconds, a pass of the relay and some questions, on a busy machine."""
 
 
 def effects_workers_killed_at(*points: str) -> Play:
@@ -59,9 +58,11 @@ def effects_worker_stopped(point: str, says: str) -> Play:
         run.fleet.arm(point, "stop")
         confirm(run, errands)
         worker = run.fleet.worker_of(run.wait_hit(scene, point))
-        settled_by(run, errands, LAPSE_SECONDS)
         before = len(worker.log())
-        worker.signal(signal.SIGCONT)
+        try:
+            settled_by(run, errands, LAPSE_SECONDS)
+        finally:
+            worker.signal(signal.SIGCONT)
         until(lambda: re.search(says, worker.log()[before:]), f"it did not say {says!r}")
 
     return play
@@ -128,10 +129,10 @@ def calls_met(*rules: Rule, directives: str = "", ends: frozenset[str] = DONE) -
     return play
 
 
-def between_call_and_outcome(breaks: Callable[[Run], int]) -> Play:
-    """Something breaks for a while, while a target is at it: it is away when what came of the call is to be stored and told.
+def between_call_and_outcome(breaks: Callable[[Run, EffectId], int]) -> Play:
+    """Something breaks while a target is at it: it is away when what came of the call is to be stored and told.
 
-    `breaks` returns the hits.
+    `breaks` is given the action, and returns the hits.
     """
 
     def play(run: Run, scene: Scene) -> None:
@@ -139,22 +140,38 @@ def between_call_and_outcome(breaks: Callable[[Run], int]) -> Play:
         slow = propose(run, 1, "[[action delay=0.5]]")
         confirm(run, slow)
         until(lambda: called(run, slow), "nobody was called")
-        scene.hits = breaks(run)
+        scene.hits = breaks(run, slow[0].id)
         scene.hit_at = time.time()
         confirm(run, errands)
 
     return play
 
 
-def redis_stops(run: Run) -> int:
-    """Redis says nothing for a while."""
-    pause(run.fleet.redis_server, OUTAGE_SECONDS)
+def redis_stops(run: Run, action: EffectId) -> int:
+    """Redis says nothing: what came of the call is stored all the same, before it is back."""
+    store = run.fleet.services.effects
+    run.fleet.redis_server.signal(signal.SIGSTOP)
+    try:
+        until(lambda: (e := store.get(action)) and e.status.final, "the outcome waits for Redis")
+    finally:
+        run.fleet.redis_server.signal(signal.SIGCONT)
     return 1
 
 
-def store_refuses(run: Run) -> int:
-    """DynamoDB resets what the effects workers ask, and then refuses it."""
-    return sum(_for_a_while(run.fleet.to_aws_of_effects, kind, OUTAGE_SECONDS / 2) for kind in (dropped(), status(500)))
+def store_refuses(run: Run, action: EffectId) -> int:
+    """DynamoDB answers nothing that the effects workers ask; the outcome is reset, and then refused, again and again."""
+    proxy = run.fleet.to_aws_of_effects
+    with (
+        proxy.fault("DynamoDB_*", dropped(), times=3, containing=OUTCOME) as reset,
+        proxy.fault("DynamoDB_*", status(500), containing=OUTCOME) as refused,
+        proxy.fault("DynamoDB_*", status(500)),
+    ):
+        until(lambda: refused.hits, "no outcome was to be stored")
+        time.sleep(OUTAGE_SECONDS)
+        effect = run.fleet.services.effects.get(action)
+        assert effect is not None
+        assert not effect.status.final, "the outcome was stored meanwhile"
+    return reset.hits + refused.hits
 
 
 def inbox_misbehaves(run: Run, scene: Scene) -> None:
@@ -177,10 +194,3 @@ def inbox_misbehaves(run: Run, scene: Scene) -> None:
         until(lambda: (e := store.get(given_up)) and e.status is EffectStatus.FAILED, "it was not given up")
     scene.hits, scene.hit_at = sum(rule.hits for rule in rules), time.time()
     assert all(rule.hits for rule in rules), "a fault met no delivery"
-
-
-def _for_a_while(proxy: FaultProxy, kind: Fault, seconds: float) -> int:
-    with proxy.fault("DynamoDB_*", kind) as rule:
-        until(lambda: rule.hits, f"{kind.kind} met nothing")
-        time.sleep(seconds)
-    return rule.hits
