@@ -19,11 +19,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Break everything, and see what holds.")
     parser.add_argument("--seed", type=int, default=1, help="decides the order of the faults, their places and their load")
     parser.add_argument("--turns", type=int, default=200, help="at least so many turns")
-    parser.add_argument("--only", default="", help="only the faults whose names hold this")
+    parser.add_argument("--only", default="", help="only the faults whose names hold this, or that attack it (G7)")
     parser.add_argument("--keep", action="store_true", help="keep the logs, and say where")
     args = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
-    cells = [cell for cell in CELLS if args.only in cell.name]
+    cells = [cell for cell in CELLS if args.only in cell.name or args.only in cell.attacks.split()]
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     try:
         size = {"turns": args.turns, "workers": WORKERS, "effects": EFFECTS_WORKERS}
