@@ -142,6 +142,15 @@ def test_a_doubled_turn_is_found():
     assert len(invariants.doubled(made)) == 2
 
 
+def test_an_end_without_a_log_is_fine_in_the_moment_of_the_end_and_no_later():
+    """I5: who subscribes between the store of a short turn's end and its publication is told the end, and no more."""
+    for seen_at, problem in ((0.5, False), (5.0, True)):
+        made = world(turn(1))
+        view = made.view(made.orders[0])
+        view.losses, view.events, view.ended_at = ["not recovered"], 1, seen_at
+        assert bool(list(invariants.events(made))) is problem
+
+
 @pytest.mark.parametrize(
     ("check", "made"),
     [
