@@ -7,6 +7,7 @@ import sys
 import threading
 from contextlib import contextmanager
 
+import psutil
 import pytest
 from botocore.exceptions import ClientError
 
@@ -173,21 +174,30 @@ def test_a_store_that_is_away_costs_the_lease_and_no_more(services, make, clock,
         assert again.token > held.token
 
 
+def _let_go(stopped):
+    until(lambda: stopped.status() == psutil.STATUS_STOPPED, 30, "it does not stop")
+    stopped.resume()
+
+
 def contend(settings, times, fenced):
     """Let them contend; the one that stopped goes on when others have written. Gives all that they told."""
     lines, stopped, since = [], None, 0
     env = {**os.environ, **env_of(settings)}
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.lock_child", str(times), fenced], env=env, stdout=subprocess.PIPE, text=True
-    ) as child:
-        for line in child.stdout:
-            deed, *more = line.split()
-            lines.append((deed, *more))
-            if deed == "stopped":
-                stopped = int(more[1])
-            since += stopped is not None and deed == "wrote"
-            if stopped is not None and since == 3:
-                os.kill(stopped, signal.SIGCONT)
+    command = [sys.executable, "-m", "tests.integration.lock_child", str(times), fenced]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True) as child:
+        try:
+            for line in child.stdout:
+                deed, *more = line.split()
+                lines.append((deed, *more))
+                if deed == "stopped":
+                    stopped = psutil.Process(int(more[1]))
+                elif deed == "wrote" and stopped is not None:
+                    since += 1
+                    if since == 3:
+                        _let_go(stopped)
+        except BaseException:
+            os.killpg(child.pid, signal.SIGKILL)  # or the end of this block would wait for them
+            raise
     return lines
 
 
