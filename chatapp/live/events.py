@@ -272,8 +272,9 @@ class Flusher:
             self._redis.script_load(_APPEND)
             answers = self._execute(calls)
         if any(isinstance(answer, ReadOnlyError) for answer in answers):
-            # A replica now: another server has taken over under the same name, which only a new connection looks up.
-            self._redis.connection_pool.disconnect()
+            # A replica now: another server has taken over under the same name, which only a new connection looks up. Those in
+            # use are left to who reads from them; they come back to the pool, and go the next time.
+            self._redis.connection_pool.disconnect(inuse_connections=False)
         return answers
 
     def _execute(self, calls: Sequence[list[str]]) -> list[Any]:
