@@ -18,8 +18,7 @@ def killed_at(point: str, action: str = "kill") -> Play:
         place = f"{action}@{run.chance.randint(5, 60)}" if point == "turn.token" and "@" not in action else action
         run.fleet.arm(point, place)
         run.load(run.size)
-        worker = run.fleet.worker_of(run.wait_hit(scene, point))
-        until(lambda: not worker.alive, f"{worker.name} did not die")
+        run.wait_death(scene, point)
 
     return play
 
@@ -80,7 +79,7 @@ def deadly_turn(run: Run, scene: Scene) -> None:
     run.fleet.arm("turn.claimed", "kill")  # before anybody can claim it, here and below: who did would answer it
     (order,) = run.load(1, says=None, ends=frozenset({"failed"}), code="crashed", dead=True, calls=0)
     for left in reversed(range(run.fleet.max_crashes)):
-        run.wait_hit(scene, "turn.claimed", 30)
+        run.wait_death(scene, "turn.claimed", 30)
         if left:
             run.fleet.arm("turn.claimed", "kill")
         run.fleet.revive()

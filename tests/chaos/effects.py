@@ -34,8 +34,7 @@ def effects_workers_killed_at(*points: str) -> Play:
             run.fleet.arm(point, "kill")
         confirm(run, errands)
         for point in points:
-            worker = run.fleet.worker_of(run.wait_hit(scene, point))
-            until(lambda worker=worker: not worker.alive, f"{worker.name} did not die")
+            run.wait_death(scene, point)
 
     return play
 

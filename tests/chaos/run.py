@@ -149,6 +149,11 @@ class Run:
         scene.hit_at = proof.stat().st_mtime
         return int(proof.read_text())
 
+    def wait_death(self, scene: Scene, point: str, seconds: float = 15) -> None:
+        """Wait until a worker has died at a fail point: it says so just before, and would not be started again yet."""
+        worker = self.fleet.worker_of(self.wait_hit(scene, point, seconds))
+        until(lambda: not worker.alive, f"{worker.name} did not die")
+
     def wait_streaming(self, count: int = 1) -> None:
         """Wait until the model is in the middle of so many answers."""
         until(lambda: sum(c["outcome"] == "open" and c["chunks"] > 2 for c in self.fleet.model_calls()) >= count, "no stream")
