@@ -3,9 +3,15 @@
 They are held in process, and with workers that are killed after every turn; `docs/interview.md` shows one of them.
 """
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+
+def nonsense() -> str:
+    """Make a word that nobody has said yet, in which no flow reads anything: "fc07" would be a heart rate."""
+    return "".join(secrets.choice("jkmqvwxyz") for _ in range(12))
 
 
 @dataclass(frozen=True)

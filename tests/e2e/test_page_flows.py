@@ -2,12 +2,12 @@
 
 import json
 import re
-import secrets
 from typing import Any
 
 import httpx2 as httpx
 from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
 
+from tests.conversations import nonsense
 from tests.e2e.page_kit import PHONE, Complaints, OpenPage, expect_live, expect_status, prose, send, shoot, turn
 from tests.stack import Stack
 
@@ -133,7 +133,7 @@ def tab_back_to(page: Page, text: str) -> None:
 
 def test_actions_are_confirmed_and_cancelled_and_two_tabs_agree(open_page: OpenPage, stack: Stack) -> None:
     """A card shows what would be sent; its yes is carried out once, its no never, whichever tab or word says it."""
-    page, mark = open_page(locale="en-GB"), secrets.token_hex(4)
+    page, mark = open_page(locale="en-GB"), nonsense()
     begin(page, "orchestrator")
     expect(page.locator(".example").first).to_contain_text("cheguei")
     send(page, f"PA 120x80, nota: {mark} uma")

@@ -7,8 +7,9 @@ import pytest
 from chatapp.effects import EffectStatus
 from chatapp.flows.submit import Submission
 from chatapp.live.following import OWN_LOG
-from chatapp.model import JobId, ModelOptions, Status, new_session_id, text_part
+from chatapp.model import JobId, ModelOptions, Status, text_part
 from chatapp.services import build
+from tests.conversations import nonsense
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_a_yes_that_was_sent_while_a_turn_ran_does_not_answer_what_that_turn_ask
 
 def test_an_intent_is_asked_for_once_and_kept(services, say):
     """The second nurse with the same words costs no model call."""
-    words = f"Como funciona isto aqui, {new_session_id()}?"
+    words = f"Como funciona isto aqui, {nonsense()}?"
     first, second = say(words), say(words)
     assert first.answer == second.answer
     assert "O que você pode dizer" in first.answer
